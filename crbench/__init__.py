@@ -1,0 +1,21 @@
+"""crbench: cross-modal retrieval for remote sensing, with numbers that can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["train", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    """``crbench.train`` and ``crbench.evaluate``, imported when first asked for."""
+    if name == "train":
+        from crbench.runs.train import train
+
+        return train
+    if name == "evaluate":
+        from crbench.runs.evaluate import evaluate
+
+        return evaluate
+    raise AttributeError(f"module 'crbench' has no attribute '{name}'")

@@ -1,0 +1,287 @@
+"""Cards: the choices of a method or a dataset, as plain TOML.
+
+A card has no logic: at most one ``extends``, overlays under ``[scale.NAME]`` and nothing else
+that acts. It is looked for in the installed package, then in the checkout beside it, then taken
+as a path. Every key a user may set stands in the card, so an unknown key is an error that names
+the nearest known one.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from crbench.errors import UserError, unknown
+from crbench.files import sha256_json
+
+PACKAGE = Path(__file__).resolve().parent
+T = TypeVar("T", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A table whose keys are all known: anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TrainTable(Strict):
+    """How a method is trained: the ``[train]`` table of its card.
+
+    Learning rates go ``lr_start`` → ``lr`` over ``warmup_epochs``, then by cosine to ``lr_end``;
+    weight decay goes by cosine from ``weight_decay`` to ``weight_decay_end`` and spares biases,
+    norms and other vectors where ``decay_vectors`` is false. ``clip`` is the gradient norm.
+    """
+
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(gt=1)
+    lr_start: float = Field(ge=0)
+    lr: float = Field(ge=0)
+    lr_end: float = Field(ge=0)
+    warmup_epochs: float = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    weight_decay_end: float = Field(ge=0)
+    decay_vectors: bool = False
+    clip: float = Field(gt=0)
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    augment: Literal["none", "dihedral"] = "none"
+    eval_batch_size: int = Field(gt=0, default=256)
+
+
+class MethodCard(Strict):
+    """A method with every choice resolved. ``model`` and ``loss`` are checked by its class."""
+
+    name: str
+    title: str
+    cls: str = Field(alias="class")
+    kind: Literal["method", "floor"]
+    paper: str
+    summary: str
+    model: dict[str, Any] = Field(default_factory=dict)
+    loss: dict[str, Any] = Field(default_factory=dict)
+    train: TrainTable
+    scale: str = "paper"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved card: equal cards train equal models."""
+        return sha256_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved card as plain data, as it stands in records and checkpoints."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class ModalityCard(Strict):
+    """One sensor of a pair: bands in their stored order, native size (H, W) in pixels."""
+
+    name: str
+    sensor: str
+    bands: list[str] = Field(min_length=1)
+    size: tuple[int, int]
+    dtype: str
+    units: str
+    resolution_m: float | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    display: list[str] = Field(min_length=1, max_length=3)
+
+    @model_validator(mode="after")
+    def _per_band(self) -> ModalityCard:
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if values is not None and len(values) != len(self.bands):
+                raise ValueError(f"{key} has {len(values)} values for {len(self.bands)} bands")
+        if len(set(self.bands)) != len(self.bands):
+            raise ValueError("band names repeat")
+        if missing := [band for band in self.display if band not in self.bands]:
+            raise ValueError(f"display names bands that are not there: {missing}")
+        return self
+
+
+class LabelsCard(Strict):
+    """Relevance: ``multi`` (label sets overlap), ``single`` (same class) or ``none`` (pairs)."""
+
+    kind: Literal["multi", "single", "none"]
+    classes: list[str] = Field(default_factory=list)
+
+
+class ProtocolCard(Strict):
+    """Which splits are queries and which the gallery; one and the same: leave-one-out."""
+
+    query: list[str] = Field(min_length=1)
+    gallery: list[str] = Field(min_length=1)
+
+
+class DatasetCard(Strict):
+    """A paired dataset with every choice resolved."""
+
+    name: str
+    title: str
+    summary: str
+    synthetic: bool = False
+    note: str = ""
+    a: ModalityCard
+    b: ModalityCard
+    labels: LabelsCard
+    normalise: Literal["cache", "published"] = "cache"
+    train_splits: list[str] = Field(min_length=1)
+    protocol: str
+    protocols: dict[str, ProtocolCard] = Field(min_length=1)
+    headline: list[str] = Field(min_length=1)
+    source: dict[str, Any]
+    licence: str
+    citation: str
+    where: str
+    scale: str = "default"
+
+    @model_validator(mode="after")
+    def _default_protocol(self) -> DatasetCard:
+        if self.protocol not in self.protocols:
+            raise ValueError(f"protocol '{self.protocol}' is not among {sorted(self.protocols)}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved card."""
+        return sha256_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved card as plain data."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def modality(self, which: str) -> ModalityCard:
+        """The card of modality ``"a"`` or ``"b"``."""
+        return {"a": self.a, "b": self.b}[which]
+
+
+def folder(kind: str) -> Path:
+    """Where cards of ``kind`` ("methods", "datasets") lie: in the wheel, else in the checkout."""
+    installed = PACKAGE / "_cards" / kind
+    return installed if installed.is_dir() else PACKAGE.parent / kind
+
+
+def names(kind: str) -> list[str]:
+    """Names of the cards of ``kind`` that ship with the project, sorted."""
+    return sorted(path.stem for path in folder(kind).glob("*.toml"))
+
+
+def load_method(
+    name: str, *, scale: str | None = None, overrides: Iterable[str] = ()
+) -> MethodCard:
+    """The card of a method by name or path, at ``scale``, with ``key=value`` overrides."""
+    table = _resolve("methods", name, scale, overrides, default_scale="paper")
+    return parse(MethodCard, table, where=f"methods/{name}")
+
+
+def load_dataset(
+    name: str, *, scale: str | None = None, overrides: Iterable[str] = ()
+) -> DatasetCard:
+    """The card of a dataset by name or path, at ``scale``, with ``key=value`` overrides."""
+    table = _resolve("datasets", name, scale, overrides, default_scale="default")
+    return parse(DatasetCard, table, where=f"datasets/{name}")
+
+
+def parse(model: type[T], table: dict[str, Any], *, where: str) -> T:
+    """Validate ``table``; the first problem becomes a UserError with the key that it sits at."""
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(card)"
+        if first["type"] == "extra_forbidden":
+            raise unknown("key", key, _fields(model, first["loc"][:-1]), where=where) from None
+        raise UserError(
+            f"{key}: {first['msg']}", where=where, fix="correct the key in the card or in --set"
+        ) from None
+
+
+def _fields(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Names of the keys a table may hold, at the place ``loc`` inside ``model``."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    prefix = "".join(f"{part}." for part in loc)
+    return [prefix + (field.alias or name) for name, field in model.model_fields.items()]
+
+
+def _resolve(
+    kind: str, name: str, scale: str | None, overrides: Iterable[str], default_scale: str
+) -> dict[str, Any]:
+    """Read a card, apply ``extends``, the scale's overlay and the overrides, in this order."""
+    table = _read(kind, name)
+    if base := table.pop("extends", None):
+        parent = _read(kind, base)
+        if "extends" in parent:
+            raise UserError(
+                f"card '{base}' extends another card itself",
+                where=f"{kind}/{name}",
+                fix="a card may extend one card that extends none",
+            )
+        table = merge(parent, table)
+    scales = table.pop("scale", {})
+    if scale is not None and scale != default_scale:
+        if scale not in scales:
+            raise unknown("scale", scale, [default_scale, *scales], where=f"{kind}/{name}")
+        table = merge(table, scales[scale])
+        table["scale"] = scale
+    for override in overrides:
+        _apply(table, override, where=f"{kind}/{name}")
+    return table
+
+
+def _read(kind: str, name: str) -> dict[str, Any]:
+    path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
+    if "/" in name and not name.endswith(".toml") or not path.is_file():
+        if name.endswith(".toml"):
+            raise UserError("no such card", where=path, fix="check the path")
+        raise unknown(kind.removesuffix("s"), name, names(kind))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"not a TOML card: {error}", where=path, fix="correct the line") from None
+
+
+def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    """``overlay`` laid over ``base``, table by table; neither is changed."""
+    result = copy.deepcopy(base)
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _apply(table: dict[str, Any], override: str, *, where: str) -> None:
+    """Set one ``key.sub=value`` of a card; only keys that stand in the card may be set."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"'{override}' is no override", where=where, fix="write key=value")
+    *path, last = key.strip().split(".")
+    target = table
+    for depth, part in enumerate(path):
+        inner = target.get(part)
+        if not isinstance(inner, dict):
+            raise unknown("key", ".".join(path[: depth + 1]), _keys(table), where=where)
+        target = inner
+    if last not in target:
+        raise unknown("key", key.strip(), _keys(table), where=where)
+    try:
+        target[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        target[last] = text.strip()
+
+
+def _keys(table: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in table.items():
+        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
+    return keys

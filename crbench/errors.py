@@ -1,0 +1,46 @@
+"""The one error a user sees: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input, reported in one message without a traceback (exit code 2).
+
+    ``what`` names the problem, ``where`` the file, key or row it sits in, ``fix`` the next step.
+    """
+
+    def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.fix = fix
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.fix:
+            parts.append(f"fix: {self.fix}")
+        return "\n  ".join(parts)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest in spelling to ``name``, or None where nothing is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, where: object = None) -> UserError:
+    """An error for a name that does not exist, naming the nearest one that does."""
+    names = sorted(known)
+    near = nearest(name, names)
+    fix = f"did you mean '{near}'?" if near else None
+    listing = ", ".join(names) if names else "none"
+    return UserError(
+        f"unknown {kind} '{name}'",
+        where=where,
+        fix=f"{fix} (known: {listing})" if fix else f"known: {listing}",
+    )

@@ -1,0 +1,94 @@
+"""The transformer parts that all methods share, on timm's blocks.
+
+Shapes: images (B, C, S, S), tokens (B, T, D) with T = (S / patch)², token indices (B, K) int64.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from timm.layers import PatchEmbed, build_sincos2d_pos_embed, trunc_normal_
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class Stem(nn.Module):
+    """Patch embedding (C → D) plus positions: learned, fixed sin-cos, or none of its own."""
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        image_size: int,
+        patch_size: int,
+        positions: Literal["learned", "sincos", "none"] = "learned",
+    ) -> None:
+        super().__init__()
+        self.patches = PatchEmbed(image_size, patch_size, channels, width)
+        side = image_size // patch_size
+        if positions == "learned":
+            self.positions = nn.Parameter(torch.empty(1, side * side, width))
+        elif positions == "sincos":  # counted as a parameter, as in I-JEPA's code, never trained
+            self.positions = nn.Parameter(sincos_positions(side, width), requires_grad=False)
+        else:
+            self.positions = None
+        init_weights(self)
+        nn.init.xavier_uniform_(self.patches.proj.weight.view(width, -1))
+        if positions == "learned":
+            trunc_normal_(self.positions, std=0.02)
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens T of an image."""
+        return self.patches.num_patches
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, S, S) → (B, T, D)."""
+        tokens = self.patches(images)
+        return tokens if self.positions is None else tokens + self.positions
+
+
+class Trunk(nn.Module):
+    """``depth`` pre-norm transformer blocks and a final norm: (B, K, D) → (B, K, D)."""
+
+    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(width, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm)
+            for _ in range(depth)
+        )
+        self.norm = LayerNorm(width)
+        init_weights(self)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+
+def gather(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Tokens (B or 1, T, D) at ``indices`` (B, K) → (B, K, D)."""
+    if tokens.shape[0] == 1 and indices.shape[0] != 1:
+        tokens = tokens.expand(indices.shape[0], -1, -1)
+    return tokens.gather(1, indices.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Fixed 2-D sin-cos positions (1, side², width)."""
+    return build_sincos2d_pos_embed([side, side], width, interleave_sin_cos=False)[None].float()
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 for linear layers, zero biases, unit norms (as in ViT)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

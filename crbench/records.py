@@ -1,0 +1,154 @@
+"""The record: one JSON per run, checked on writing and on reading. Boards say what records say.
+
+A record of an older version loads for ever: ``UPGRADES`` holds one function per version that
+turns its JSON into the next version's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crbench.cards import Strict, parse
+from crbench.errors import UserError
+from crbench.files import read_json, write_json
+
+VERSION = 1
+Direction = Literal["aa", "bb", "ab", "ba"]
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+class Value(Strict):
+    """A metric as a fraction with its 95 % interval over queries; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class MethodEntry(Strict):
+    """What was run: the resolved card and its digest."""
+
+    name: str
+    title: str
+    kind: Literal["method", "floor"]
+    paper: str
+    scale: str
+    digest: str
+    card: dict[str, Any]
+
+
+class DatasetEntry(Strict):
+    """What it was run on. ``cache_digest`` covers every pixel, id, label and split."""
+
+    name: str
+    title: str
+    synthetic: bool
+    note: str
+    scale: str
+    card_digest: str
+    cache_digest: str
+    card: dict[str, Any]
+    sizes: dict[str, int]  # pairs per split
+
+
+class ModalityEntry(Strict):
+    """A sensor: its name and bands in the order that the model saw."""
+
+    name: str
+    bands: list[str]
+
+
+class ProtocolEntry(Strict):
+    """Which items are queries and which the gallery, and how they were compared."""
+
+    name: str
+    query: list[str]
+    gallery: list[str]
+    n_query: int
+    n_gallery: int
+    exclude_self: bool
+    similarity: str
+    ties: str
+
+
+class Serves(Strict):
+    """The view (head, branch) of the model that served one direction."""
+
+    query: str
+    gallery: str
+
+
+class TrainingEntry(Strict):
+    """How the weights came to be."""
+
+    seed: int
+    epochs: int
+    epochs_planned: int
+    steps: int
+    train_splits: list[str]
+    n_train: int
+    seconds: float
+    checkpoint: str
+    device: str
+    threads: int
+    precision: str
+    params_trainable: int
+    params_total: int
+    params_inference: int
+    final_terms: dict[str, float]
+    finished: bool
+
+
+class Record(Strict):
+    """Everything that is known about one run of one method on one dataset."""
+
+    version: Literal[1] = 1
+    run: str
+    created: str
+    method: MethodEntry
+    dataset: DatasetEntry
+    modalities: dict[Literal["a", "b"], ModalityEntry]
+    protocol: ProtocolEntry
+    serves: dict[Direction, Serves]
+    scores: dict[Direction, dict[str, Value]]
+    chance: dict[Direction, dict[str, float | None]]
+    per_class: dict[Direction, dict[str, dict[str, float | None]]]
+    counts: dict[Direction, dict[str, Any]]
+    health: dict[str, Any]
+    collapsed: bool
+    training: TrainingEntry
+    digests: dict[str, str]
+    timings: dict[str, float]
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+    command: str
+    resamples: int = Field(ge=1000)
+
+
+def write_record(path: str | Path, record: Record) -> None:
+    """Write a record atomically, checked once more as it will be read."""
+    data = record.model_dump(mode="json", by_alias=True)
+    parse(Record, data, where=str(path))
+    write_json(path, data)
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a record of this or an older version; anything else is a UserError."""
+    if not Path(path).is_file():
+        raise UserError("no such record", where=path, fix="run `crbench evaluate` first")
+    data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if not isinstance(version, int) or version > VERSION or version < 1:
+        raise UserError(
+            f"not a crbench record of version 1 to {VERSION} (version: {version})",
+            where=path,
+            fix="upgrade crbench" if isinstance(version, int) and version > VERSION else None,
+        )
+    while version < VERSION:
+        data = UPGRADES[version](data)
+        version = data["version"]
+    return parse(Record, data, where=str(path))
