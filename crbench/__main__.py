@@ -1,0 +1,5 @@
+"""``python -m crbench``: the same as the ``crbench`` command."""
+
+from crbench.cli import main
+
+main()

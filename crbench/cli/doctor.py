@@ -1,0 +1,107 @@
+"""``crbench doctor``: what this machine offers, and what is missing, in one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from crbench.cli.options import AsJson
+
+
+def _python() -> str:
+    return f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+
+
+def _torch() -> str:
+    import torch
+
+    return torch.__version__
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return "cuda: " + ", ".join(names)
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def _faiss() -> str:
+    try:
+        import faiss
+    except ImportError as error:
+        return f"missing ({error}): scoring is exact without it"
+    return f"{faiss.__version__}, {faiss.get_num_gpus()} GPU(s)"
+
+
+def _threads() -> str:
+    import torch
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = os.environ.get("OMP_NUM_THREADS")
+    said = f", OMP_NUM_THREADS={asked}" if asked else ""
+    return f"{torch.get_num_threads()} of {usable} usable cores{said}"
+
+
+def _caches() -> str:
+    folder = Path(os.environ.get("CRBENCH_CACHES", "caches"))
+    found = sorted(folder.glob("*.h5"))
+    partial = sorted(folder.glob("*.part"))
+    listed = ", ".join(f"{p.name} ({p.stat().st_size / 1e6:.0f} MB)" for p in found) or "none"
+    unfinished = f"; unfinished: {', '.join(p.name for p in partial)}" if partial else ""
+    return f"{folder}: {listed}{unfinished}"
+
+
+def _disk() -> str:
+    usage = shutil.disk_usage(Path.cwd())
+    return f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB here"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "python": _python,
+    "torch": _torch,
+    "device": _device,
+    "faiss": _faiss,
+    "threads": _threads,
+    "caches": _caches,
+    "disk": _disk,
+}
+
+
+def findings() -> dict[str, str]:
+    """Every check's one-line answer; a check that fails says so and stops no other."""
+    answers = {}
+    for name, check in CHECKS.items():
+        try:
+            answers[name] = check()
+        except Exception as error:  # a broken library is a finding, not a crash
+            answers[name] = f"broken: {type(error).__name__}: {error}"
+    return answers
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine offers: Python, torch, device, FAISS, threads, caches, disk."""
+    answers = findings()
+    if as_json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+    else:
+        for name, answer in answers.items():
+            print(f"{name:<8} {answer}")
+    if any(answer.startswith("broken") for answer in answers.values()):
+        print("fix: install crbench's dependencies again in a fresh environment", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command to ``app``."""
+    app.command(epilog="Example: crbench doctor")(doctor)

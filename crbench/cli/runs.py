@@ -1,0 +1,143 @@
+"""Commands that make runs: demo, train, embed, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Run, Seed
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs, board and grids.")] = Path(
+        "runs/demo"
+    ),
+    seed: Seed = 0,
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=64, help="Image pairs instead of the demo's.", show_default=False),
+    ] = None,
+    epochs: Epochs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train and compare three methods on a small synthetic twin: a board in a few minutes."""
+    from crbench.report.demo import finish
+    from crbench.runs.demo import demo as run_demo
+
+    folder = run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet)
+    finish(folder)
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="Method card: a name or a .toml file.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")],
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Overlay of the method card, e.g. tiny.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set one card key; repeatable.", show_default=False
+        ),
+    ] = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder; by default runs/<dataset>/<method>/seed<seed>.", show_default=False
+        ),
+    ] = None,
+    cache: CacheFile = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads.", show_default=False)
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a method on a dataset's cache; leaves a run folder with weights and metrics."""
+    from crbench.runs.train import train as run_train
+
+    folder = run_train(
+        method,
+        dataset,
+        scale=scale,
+        overrides=tuple(overrides or ()),
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        out=out,
+        cache=cache,
+        resume=resume,
+        quiet=quiet,
+        threads=threads,
+    )
+    print(folder)
+    if not quiet:
+        print(f"next: crbench evaluate {folder}")
+
+
+def embed(
+    run: Run,
+    cache: CacheFile = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Embed every item of the dataset with a trained run; leaves embeddings.h5 in its folder."""
+    from crbench.runs.embed import embed_run
+
+    print(embed_run(run, cache=cache, device=device, quiet=quiet))
+
+
+def evaluate(
+    run: Run,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Protocol of the dataset card, not its default.", show_default=False),
+    ] = None,
+    cache: CacheFile = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Record file instead of RUN/record.json.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+    grid: Annotated[
+        Path | None,
+        typer.Option(help="Also write a PNG of retrievals there.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a run in four directions, with intervals and health; leaves one record JSON."""
+    from crbench.runs.evaluate import evaluate as run_evaluate
+
+    record = run_evaluate(
+        run, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet or as_json
+    )
+    if as_json:
+        print(record.model_dump_json(indent=2))
+    else:
+        from crbench.report.terminal import print_boards
+        from crbench.report.tables import boards
+
+        print_boards(boards([record]))
+    if grid is not None:
+        from crbench.report.grids import run_grid
+
+        run_grid(run, grid, cache=cache, protocol=protocol)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to ``app``."""
+    app.command(epilog="Example: crbench demo --out runs/demo")(demo)
+    app.command(
+        epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5 --seed 1"
+    )(train)
+    app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa/seed0")(embed)
+    app.command(
+        epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa/seed0 --grid grid.png"
+    )(evaluate)
