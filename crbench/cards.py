@@ -175,7 +175,7 @@ def load_method(
 ) -> MethodCard:
     """The card of a method by name or path, at ``scale``, with ``key=value`` overrides."""
     table = _resolve("methods", name, scale, overrides, default_scale="paper")
-    return parse(MethodCard, table, where=f"methods/{name}")
+    return parse(MethodCard, table, where=f"method card '{name}'")
 
 
 def load_dataset(
@@ -183,7 +183,7 @@ def load_dataset(
 ) -> DatasetCard:
     """The card of a dataset by name or path, at ``scale``, with ``key=value`` overrides."""
     table = _resolve("datasets", name, scale, overrides, default_scale="default")
-    return parse(DatasetCard, table, where=f"datasets/{name}")
+    return parse(DatasetCard, table, where=f"dataset card '{name}'")
 
 
 def parse(model: type[T], table: dict[str, Any], *, where: str) -> T:
@@ -191,7 +191,8 @@ def parse(model: type[T], table: dict[str, Any], *, where: str) -> T:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        first = error.errors()[0]
+        problems = error.errors()  # a misspelt key explains the required one that is missing
+        first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
         key = ".".join(str(part) for part in first["loc"]) or "(card)"
         if first["type"] == "extra_forbidden":
             raise unknown("key", key, _fields(model, first["loc"][:-1]), where=where) from None

@@ -54,6 +54,7 @@ class Method(nn.Module):
     """
 
     Config: ClassVar[type[Strict]] = Strict  # the card's [model] and [loss] tables
+    directions: tuple[str, ...] = DIRECTIONS  # fewer where a model sees one modality only
     trained_by: ClassVar[Literal["gradient", "fit", "nothing"]] = "gradient"
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:

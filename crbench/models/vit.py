@@ -30,14 +30,14 @@ class Stem(nn.Module):
         super().__init__()
         self.patches = PatchEmbed(image_size, patch_size, channels, width)
         side = image_size // patch_size
+        self.positions: nn.Parameter | None = None
         if positions == "learned":
             self.positions = nn.Parameter(torch.empty(1, side * side, width))
         elif positions == "sincos":  # counted as a parameter, as in I-JEPA's code, never trained
             self.positions = nn.Parameter(sincos_positions(side, width), requires_grad=False)
-        else:
-            self.positions = None
         init_weights(self)
         nn.init.xavier_uniform_(self.patches.proj.weight.view(width, -1))
+        nn.init.zeros_(self.patches.proj.bias)
         if positions == "learned":
             trunc_normal_(self.positions, std=0.02)
 
@@ -53,7 +53,10 @@ class Stem(nn.Module):
 
 
 class Trunk(nn.Module):
-    """``depth`` pre-norm transformer blocks and a final norm: (B, K, D) → (B, K, D)."""
+    """``depth`` pre-norm transformer blocks and a final norm: (B, K, D) → (B, K, D).
+
+    ``mask`` (broadcast to (B, heads, K, K), true = attend) leaves out filled-up tokens.
+    """
 
     def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
@@ -64,9 +67,9 @@ class Trunk(nn.Module):
         self.norm = LayerNorm(width)
         init_weights(self)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, attn_mask=mask)
         return self.norm(tokens)
 
 

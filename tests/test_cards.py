@@ -1,0 +1,116 @@
+"""Cards resolve as they say, and every mistake in one is a sentence that names the fix."""
+
+from pathlib import Path
+
+import pytest
+
+from crbench import cards
+from crbench.errors import UserError
+
+CARD = """
+name = "mine"
+title = "Mine"
+class = "cr-jepa"
+kind = "method"
+paper = "none"
+summary = "a card for a test"
+[model]
+width = 64
+depth = 4
+[loss]
+temperature = 0.1
+[train]
+epochs = 2
+batch_size = 8
+lr_start = 1e-4
+lr = 1e-3
+lr_end = 1e-6
+warmup_epochs = 1
+weight_decay = 0.04
+weight_decay_end = 0.04
+clip = 1.0
+[scale.tiny.model]
+width = 16
+"""
+
+
+def card(tmp_path: Path, text: str = CARD) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", cards.names("methods"))
+def test_every_method_card_that_ships_resolves_at_both_scales(name: str) -> None:
+    assert cards.load_method(name).name == name
+    assert cards.load_method(name, scale="tiny").scale == "tiny"
+
+
+@pytest.mark.parametrize("name", cards.names("datasets"))
+def test_every_dataset_card_that_ships_resolves(name: str) -> None:
+    assert cards.load_dataset(name).name == name
+
+
+def test_overlays_and_overrides_apply_in_order(tmp_path: Path) -> None:
+    path = card(tmp_path)
+    assert cards.load_method(path).model["width"] == 64
+    assert cards.load_method(path, scale="tiny").model == {"width": 16, "depth": 4}
+    changed = cards.load_method(path, scale="tiny", overrides=["model.width=32", "train.lr=0.5"])
+    assert changed.model["width"] == 32
+    assert changed.train.lr == 0.5
+
+
+def test_extends_lays_a_card_over_its_base(tmp_path: Path) -> None:
+    text = 'extends = "cr-jepa"\nname = "variant"\n[train]\nepochs = 3\n'
+    variant = cards.load_method(card(tmp_path, text))
+    base = cards.load_method("cr-jepa")
+    assert variant.train.epochs == 3
+    assert variant.model == base.model
+
+
+def test_the_digest_follows_content_alone(tmp_path: Path) -> None:
+    path = card(tmp_path)
+    assert cards.load_method(path).digest == cards.load_method(path).digest
+    other = cards.load_method(path, overrides=["loss.temperature=0.2"])
+    assert other.digest != cards.load_method(path).digest
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.widht=3", "model.width"),
+        ("train.epoch=3", "train.epochs"),
+        ("modle.width=3", "model.width"),
+        ("width", "key=value"),
+        ("train.epochs=-1", "train.epochs"),
+        ("train.clip='often'", "train.clip"),
+    ],
+)
+def test_a_wrong_override_names_what_was_meant(tmp_path: Path, override: str, named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cards.load_method(card(tmp_path), overrides=[override])
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (CARD + "[train]\n", "not a TOML card"),
+        (CARD.replace("epochs = 2", "epoch = 2"), "train.epoch"),
+        (CARD.replace('title = "Mine"', 'titel = "Mine"'), "titel"),
+        ('extends = "random"\nname = "x"\n', "extends another card"),
+    ],
+)
+def test_a_wrong_card_is_refused_by_key(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        cards.load_method(card(tmp_path, text))
+    assert named in str(caught.value)
+
+
+def test_unknown_names_come_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="cr-jpea") as caught:
+        cards.load_method("cr-jpea")
+    assert "did you mean 'cr-jepa'" in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        cards.load_method("cr-jepa", scale="tinny")
+    assert "tiny" in str(caught.value)
