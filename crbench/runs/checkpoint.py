@@ -1,0 +1,75 @@
+"""Saving and loading: the full training state, and the weights that embed.
+
+Both are written atomically. Neither executes anything when read: the state is loaded by
+``torch.load(weights_only=True)``, the weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from crbench.errors import UserError
+from crbench.files import atomic_path
+
+FORMAT = 1
+
+
+def save_state(path: Path, model: nn.Module, optimizer: Any, position: dict[str, Any]) -> None:
+    """Write model, optimiser, RNG and ``position`` (plain numbers and lists) atomically."""
+    state = {
+        "format": FORMAT,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "position": position,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Restore what ``save_state`` wrote and return its position; damage is a UserError."""
+    fix = "remove the run folder and train anew, or restore the file"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError("there is no checkpoint to go on from", where=path, fix=fix) from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        raise UserError("the checkpoint is damaged", where=path, fix=fix) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError("not a crbench checkpoint of this version", where=path, fix=fix)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["rng"])
+    if torch.cuda.is_available() and state["rng_cuda"]:
+        torch.cuda.set_rng_state_all(state["rng_cuda"])
+    return dict(state["position"])
+
+
+def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write the weights as safetensors, with ``about`` (cards, bands) inside as JSON."""
+    with atomic_path(path) as temporary:
+        save_model(model, str(temporary), metadata={"crbench": json.dumps(about, sort_keys=True)})
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load weights into a model of the same card; anything that does not fit is a UserError."""
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            if "crbench" not in (handle.metadata() or {}):
+                raise UserError("these weights were not written by crbench", where=path)
+        load_model(model, str(path), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error

@@ -1,0 +1,218 @@
+"""``crbench evaluate``: a run's embeddings in four directions → one record."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from crbench import provenance
+from crbench.cards import ProtocolCard
+from crbench.data.cache import Cache
+from crbench.errors import UserError, unknown
+from crbench.files import sha256_file
+from crbench.models.base import Method, Modality, count
+from crbench.models.registry import build
+from crbench.records import (
+    DatasetEntry,
+    MethodEntry,
+    ModalityEntry,
+    ProtocolEntry,
+    Record,
+    Serves,
+    TrainingEntry,
+    write_record,
+)
+from crbench.runs.embed import embed_run, open_run_cache
+from crbench.runs.folder import RunFolder, RunInfo
+from crbench.runs.train import band_counts
+from crbench.scoring import Items, health, score_directions
+from crbench.seeds import derive
+
+RESAMPLES = 1000
+
+
+def evaluate(
+    run_path: str | Path,
+    *,
+    protocol: str | None = None,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Record:
+    """Score a finished run under a protocol of its dataset card and write its record."""
+    started = time.perf_counter()
+    run = RunFolder(Path(run_path))
+    info = run.finished()
+    data = open_run_cache(info, cache)
+    name = protocol or data.card.protocol
+    if name not in data.card.protocols:
+        raise unknown("protocol", name, data.card.protocols, where=data.card.name)
+    chosen = data.card.protocols[name]
+    path = embed_run(
+        run.path,
+        splits=[*chosen.query, *chosen.gallery],
+        cache=data.path,
+        device=device,
+        quiet=quiet,
+    )
+    embedded = time.perf_counter()
+    model = build(info.method_card, band_counts(data))
+    serves = serving(model)
+    query, gallery = items(data, chosen.query), items(data, chosen.gallery)
+    arrays = read_views(path, serves, query.ids, gallery.ids)
+    result = score_directions(
+        arrays,
+        query,
+        gallery,
+        label_kind=data.card.labels.kind,
+        classes=data.card.labels.classes,
+        resamples=RESAMPLES,
+        seed=derive("bootstrap", data.digest, name),
+    )
+    condition = health(arrays)
+    now = time.perf_counter()
+    record = Record(
+        run=f"{info.method_card.name}-{info.method_card.scale}-seed{info.seed}",
+        created=provenance.now_utc(),
+        method=method_entry(info),
+        dataset=dataset_entry(data),
+        modalities={
+            m: ModalityEntry(name=data.card.modality(m).name, bands=data.card.modality(m).bands)
+            for m in ("a", "b")
+        },
+        protocol=protocol_entry(name, chosen, query, gallery),
+        serves=serves,
+        scores=result["scores"],
+        chance=result["chance"],
+        per_class=result["per_class"],
+        counts=result["counts"],
+        health=condition,
+        collapsed=bool(condition["collapsed"]),
+        training=training_entry(info, model, data),
+        digests={"weights": sha256_file(run.weights), "embeddings": sha256_file(path)},
+        timings={
+            "train_s": info.seconds,
+            "embed_s": embedded - started,
+            "score_s": now - embedded,
+        },
+        versions=provenance.versions(),
+        hardware=provenance.hardware(),
+        command=info.command,
+        resamples=RESAMPLES,
+    )
+    write_record(Path(out) if out else run.record, record)
+    return record
+
+
+def serving(model: Method) -> dict[str, Serves]:
+    """Which view serves the queries and the gallery of each direction."""
+    return {
+        direction: Serves(
+            query=model.view(_modality(direction[0]), direction, "query"),
+            gallery=model.view(_modality(direction[1]), direction, "gallery"),
+        )
+        for direction in model.directions
+    }
+
+
+def _modality(letter: str) -> Modality:
+    return "a" if letter == "a" else "b"
+
+
+def items(data: Cache, splits: list[str]) -> Items:
+    """Ids and labels of the pairs of some splits."""
+    rows = data.rows(splits)
+    if not len(rows):
+        raise UserError(f"no pairs in split {splits}", where=data.path, fix="build the cache anew")
+    return Items(ids=data.ids[rows], labels=None if data.labels is None else data.labels[rows])
+
+
+def read_views(
+    path: Path, serves: dict[str, Serves], query_ids: np.ndarray, gallery_ids: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """``{direction: (query (Nq, R), gallery (Ng, R))}``, matched by id."""
+    with h5py.File(path, "r") as file:
+        where = {name: row for row, name in enumerate(file["ids"].asstr()[...])}
+        q = np.array([where[name] for name in query_ids])
+        g = np.array([where[name] for name in gallery_ids])
+        read: dict[str, np.ndarray] = {}
+
+        def view(modality: str, name: str) -> np.ndarray:
+            key = f"{modality}/{name}"
+            if key not in read:
+                read[key] = file[key][...]
+            return read[key]
+
+        return {
+            d: (view(d[0], used.query)[q], view(d[1], used.gallery)[g])
+            for d, used in serves.items()
+        }
+
+
+def method_entry(info: RunInfo) -> MethodEntry:
+    card = info.method_card
+    return MethodEntry(
+        name=card.name,
+        title=card.title,
+        kind=card.kind,
+        paper=card.paper,
+        scale=card.scale,
+        digest=card.digest,
+        card=info.method,
+    )
+
+
+def dataset_entry(data: Cache) -> DatasetEntry:
+    card = data.card
+    names, sizes = np.unique(data.split, return_counts=True)
+    return DatasetEntry(
+        name=card.name,
+        title=card.title,
+        synthetic=card.synthetic,
+        note=card.note,
+        scale=card.scale,
+        card_digest=card.digest,
+        cache_digest=data.digest,
+        card=card.to_dict(),
+        sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
+    )
+
+
+def protocol_entry(name: str, card: ProtocolCard, query: Items, gallery: Items) -> ProtocolEntry:
+    return ProtocolEntry(
+        name=name,
+        query=card.query,
+        gallery=card.gallery,
+        n_query=len(query.ids),
+        n_gallery=len(gallery.ids),
+        exclude_self=True,
+        similarity="cosine, float32",
+        ties="expected over random order",
+    )
+
+
+def training_entry(info: RunInfo, model: Method, data: Cache) -> TrainingEntry:
+    trainable: Any = (p for p in model.parameters() if p.requires_grad)
+    return TrainingEntry(
+        seed=info.seed,
+        epochs=info.epochs_done,
+        epochs_planned=info.method_card.train.epochs,
+        steps=info.steps,
+        train_splits=data.card.train_splits,
+        n_train=info.n_train,
+        seconds=info.seconds,
+        checkpoint="last",
+        device=info.device,
+        threads=info.threads,
+        precision=info.precision,
+        params_trainable=count(trainable),
+        params_total=count(model.parameters()),
+        params_inference=count(model.inference_parameters()),
+        final_terms=info.final_terms,
+        finished=info.finished,
+    )

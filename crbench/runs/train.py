@@ -1,0 +1,304 @@
+"""``crbench train``: one loop for every method; it knows no method's name.
+
+Everything random is drawn from names — (seed, epoch) for the order, (seed, epoch, pair) for
+masks and flips, (seed, step) for SIGReg's directions — so that a run that was stopped and goes
+on is the same run, and the same card, seed, machine and thread count give the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crbench import provenance
+from crbench.cards import MethodCard, load_dataset, load_method
+from crbench.data.cache import Cache, default_path, open_cache
+from crbench.data.pairs import Pairs, dihedral, epoch_order
+from crbench.errors import UserError
+from crbench.files import append_jsonl, read_jsonl, write_text
+from crbench.models.base import Method, Step
+from crbench.models.registry import build
+from crbench.runs.checkpoint import load_state, save_state, save_weights
+from crbench.runs.folder import RunFolder, RunInfo, default_run
+from crbench.runs.progress import Bar, Stop, stop_on_signal, training_bar
+from crbench.runs.schedule import make_optimizer, make_scheduler, set_weight_decay
+from crbench.seeds import derive
+
+CHECKPOINT_EVERY_S = 30.0  # a kill loses at most this much, and the last step of training nothing
+
+
+def train(
+    method: str,
+    dataset: str,
+    *,
+    scale: str | None = None,
+    overrides: Iterable[str] = (),
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    threads: int | None = None,
+) -> Path:
+    """Train ``method`` on ``dataset`` and return the run's folder.
+
+    ``method`` and ``dataset`` are card names or paths; ``overrides`` are ``key=value`` of the
+    method card. A run that exists is never overwritten: ``resume`` goes on with it.
+    """
+    card = load_method(method, scale=scale, overrides=overrides)
+    if epochs is not None:
+        if epochs < 0:
+            raise UserError(f"epochs must be 0 or more, not {epochs}", where="--epochs")
+        card = card.model_copy(update={"train": card.train.model_copy(update={"epochs": epochs})})
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed must be 0 or more, not {seed}", where="--seed")
+    if threads is not None and threads < 1:
+        raise UserError(f"threads must be 1 or more, not {threads}", where="--threads")
+    data = open_dataset(dataset, cache)
+    run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
+    torch.set_num_threads(threads or provenance.hardware()["cores"])
+    chosen = pick_device(device)
+    info = _begin(run, card, data, seed, chosen, resume)
+    if info.finished:
+        return run.path
+
+    torch.manual_seed(derive(seed, "init", card.name, data.card.name))
+    model = build(card, band_counts(data)).to(chosen)
+    pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
+    started = time.perf_counter()
+    if model.trained_by == "fit":
+        model.fit(pairs)
+        info = info.model_copy(update={"seconds": time.perf_counter() - started})
+    elif model.trained_by == "gradient" and card.train.epochs > 0:
+        info = _loop(model, pairs, run, info, resume, quiet)
+    about = {"method": card.to_dict(), "bands": {m: data.card.modality(m).bands for m in "ab"}}
+    about["statistics"] = {m: data.stats(m) for m in "ab"}
+    save_weights(run.weights, model, about)
+    run.write(info.model_copy(update={"finished": True}))
+    run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
+    return run.path
+
+
+def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
+    """The verified cache of a dataset card, at ``cache`` or at its usual place."""
+    card = load_dataset(dataset)
+    data = open_cache(Path(cache) if cache else default_path(card))
+    if data.card.name != card.name:
+        raise UserError(
+            f"this cache holds '{data.card.name}', not '{card.name}'",
+            where=data.path,
+            fix=f"name the dataset '{data.card.name}' or give another --cache",
+        )
+    return data
+
+
+def band_counts(data: Cache) -> dict[str, int]:
+    """Number of bands per modality, as methods are built with."""
+    return {m: len(data.card.modality(m).bands) for m in ("a", "b")}
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` takes a GPU where there is one; a device that is not there is a UserError."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"device '{device}' cannot be used: {first}", where="--device", fix="use --device cpu"
+        ) from None
+    return chosen
+
+
+def _begin(
+    run: RunFolder, card: MethodCard, data: Cache, seed: int, device: torch.device, resume: bool
+) -> RunInfo:
+    """Write the statement of a new run, or check that an old one is the same run."""
+    precision = card.train.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    info = RunInfo(
+        method=card.to_dict(),
+        dataset=data.card.to_dict(),
+        cache=str(data.path),
+        cache_digest=data.digest,
+        seed=seed,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        precision=precision,
+        n_train=len(data.rows(data.card.train_splits)),
+        command=provenance.command(),
+        created=provenance.now_utc(),
+    )
+    if not run.exists():
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise UserError(
+                "the output folder is not empty and is not a run",
+                where=run.path,
+                fix="choose another --out",
+            )
+        run.write(info)
+        return info
+    before = run.read()
+    if not resume:
+        raise UserError(
+            "a run exists here" + (" and has finished" if before.finished else ""),
+            where=run.path,
+            fix="go on with --resume, or choose another --out or --seed",
+        )
+    for key in ("method", "cache_digest", "seed", "precision", "threads", "device"):
+        if getattr(before, key) != getattr(info, key):
+            raise UserError(
+                f"cannot go on: the run was started with another {key.replace('_', ' ')}",
+                where=run.path,
+                fix="use the settings of its run.json, or choose another --out",
+            )
+    return before
+
+
+def device_name(device: torch.device) -> str:
+    """``cpu``, or the GPU's product name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _loop(
+    model: Method, pairs: Pairs, run: RunFolder, info: RunInfo, resume: bool, quiet: bool
+) -> RunInfo:
+    """Optimise for the card's epochs, logging a line an epoch and saving as time passes."""
+    card = info.method_card.train
+    batch_size = min(card.batch_size, len(pairs))
+    per_epoch = len(pairs) // batch_size  # the last, smaller batch is left out
+    if len(pairs) < 2:
+        raise UserError(
+            f"{len(pairs)} training pairs are too few", where=info.cache, fix="train on more"
+        )
+    total = card.epochs * per_epoch
+    optimizer = make_optimizer(model, card)
+    scheduler = make_scheduler(optimizer, card, per_epoch)
+    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "sums": {}, "epoch_seconds": 0.0}
+    if resume and run.checkpoint.is_file():
+        position = load_state(run.checkpoint, model, optimizer)
+    elif run.metrics.is_file():
+        run.metrics.unlink()
+    first_epoch, skip = divmod(int(position["step"]), per_epoch)
+    _keep_epochs(run.metrics, first_epoch)
+    sums = {name: torch.tensor(value) for name, value in position["sums"].items()}
+
+    model.train()
+    spent, mark = float(position["seconds"]), time.perf_counter()
+    saved, epoch_spent = mark, float(position["epoch_seconds"])
+    terms: dict[str, float] = {}
+    with stop_on_signal() as stop, training_bar(info, total, quiet) as bar:
+        bar.start(int(position["step"]))
+        for epoch in range(first_epoch, card.epochs):
+            order = epoch_order(len(pairs), info.seed, epoch)
+            epoch_mark = time.perf_counter()
+            for index in range(skip, per_epoch):
+                step = Step(epoch * per_epoch + index, epoch, total, info.seed)
+                rows = order[index * batch_size : (index + 1) * batch_size]
+                found = optimise(model, pairs, rows, optimizer, scheduler, card, info, step)
+                for name, value in found.items():
+                    sums[name] = sums[name] + value if name in sums else value
+                bar.step(found, batch_size)
+                now = time.perf_counter()
+                if stop.asked or now - saved > CHECKPOINT_EVERY_S:
+                    numbers = {name: float(value) for name, value in sums.items()}
+                    position = {
+                        "step": step.index + 1,
+                        "seconds": spent + now - mark,
+                        "sums": numbers,
+                        "epoch_seconds": epoch_spent + now - epoch_mark,
+                    }
+                    save_state(run.checkpoint, model, optimizer, position)
+                    saved = now
+                    _stop_if_asked(stop, run, info, step, bar)
+            seconds = epoch_spent + time.perf_counter() - epoch_mark
+            terms = {name: float(value) / per_epoch for name, value in sums.items()}
+            _log(run, epoch, per_epoch, optimizer, terms, batch_size, seconds)
+            sums, skip, epoch_spent = {}, 0, 0.0
+    seconds = spent + time.perf_counter() - mark
+    update = {"seconds": seconds, "steps": total, "epochs_done": card.epochs, "final_terms": terms}
+    return info.model_copy(update=update)
+
+
+def optimise(
+    model: Method,
+    pairs: Pairs,
+    rows: Any,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    card: Any,
+    info: RunInfo,
+    step: Step,
+) -> dict[str, Tensor]:
+    """One optimiser step on the pairs at ``rows``; the loss terms, detached, on the device."""
+    scheduler.step_update(step.index)
+    set_weight_decay(optimizer, card, step)
+    batch = pairs.batch(rows)
+    if card.augment == "dihedral":
+        batch = dihedral(batch, info.seed, step.epoch)
+    device_type = batch["a"].device.type
+    bf16 = info.precision == "bf16"
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=bf16):
+        terms = model.loss(batch, step)
+    optimizer.zero_grad(set_to_none=True)
+    terms["loss"].backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), card.clip)
+    optimizer.step()
+    model.after_step(step)
+    return {name: value.detach().float() for name, value in terms.items()} | {"grad_norm": norm}
+
+
+def _log(
+    run: RunFolder,
+    epoch: int,
+    per_epoch: int,
+    optimizer: torch.optim.Optimizer,
+    terms: dict[str, float],
+    batch_size: int,
+    seconds: float,
+) -> None:
+    """Append the epoch's means; a loss that is not finite ends the run with its terms named."""
+    bad = sorted(name for name, value in terms.items() if not math.isfinite(value))
+    if bad:
+        raise UserError(
+            f"the loss is not finite in epoch {epoch + 1}: {', '.join(bad)}",
+            where=run.path,
+            fix="lower train.lr or train.clip by --set; the last checkpoint is kept",
+        )
+    line = {
+        "epoch": epoch + 1,
+        "step": (epoch + 1) * per_epoch,
+        "lr": max(group["lr"] for group in optimizer.param_groups),
+        **terms,
+        "pairs_per_s": round(per_epoch * batch_size / max(seconds, 1e-9), 1),
+        "seconds": round(seconds, 3),
+    }
+    append_jsonl(run.metrics, line)
+
+
+def _keep_epochs(path: Path, epochs: int) -> None:
+    """Drop the lines of epochs that a resumed run will do again."""
+    if not path.is_file():
+        return
+    kept = [line for line in path.read_text().splitlines() if line.endswith("}")][:epochs]
+    if len(read_jsonl(path)) != epochs or len(kept) != epochs:
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _stop_if_asked(stop: Stop, run: RunFolder, info: RunInfo, step: Step, bar: Bar) -> None:
+    if stop.asked:
+        done = replace(step, index=step.index + 1)
+        bar.say(f"stopped at step {done.index} of {done.total}; go on with --resume: {run.path}")
+        raise KeyboardInterrupt(f"saved at step {done.index}")
