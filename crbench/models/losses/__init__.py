@@ -1,0 +1,1 @@
+"""Losses, each in a file that reads beside its formula."""

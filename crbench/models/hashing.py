@@ -1,0 +1,51 @@
+"""Random numbers as a function of what they are for: integer hashing on the device.
+
+A generator's state depends on who drew before; a hash does not. So masks and directions come out
+the same on CPU and CUDA, in any batch order and on any number of ranks, without a host sync.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# splitmix64 (Steele, Lea and Flood, OOPSLA 2014); the constants as signed 64-bit integers
+GOLDEN, FIRST, SECOND = (
+    value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch's own ``>>`` drags the sign along."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(x: Tensor) -> Tensor:
+    """A bijection of int64 that flips half of the bits when one is flipped (splitmix64)."""
+    x = x + GOLDEN
+    x = (x ^ _shift(x, 30)) * FIRST
+    x = (x ^ _shift(x, 27)) * SECOND
+    return x ^ _shift(x, 31)
+
+
+def hashed(seed: int, *parts: Tensor) -> Tensor:
+    """int64 hash of ``seed`` in [0, 2**63) and integer tensors, over their broadcast shape."""
+    state = mix(torch.full((), seed, dtype=torch.int64, device=parts[0].device))
+    for part in parts:
+        state = mix(state ^ mix(part))
+    return state
+
+
+def uniform(hashes: Tensor) -> Tensor:
+    """float32 in the open interval (0, 1) from the upper 23 bits of ``hashes``."""
+    return (_shift(hashes, 41).float() + 0.5) * 2.0**-23
+
+
+def normal(seed: int, *shape: int, device: torch.device | str | None = None) -> Tensor:
+    """Standard normal float32 of ``shape``, a function of ``seed`` alone (Box and Muller)."""
+    index = torch.arange(math.prod(shape), device=device)
+    radius = (-2.0 * uniform(hashed(seed, index, torch.zeros_like(index))).log()).sqrt()
+    angle = 2.0 * math.pi * uniform(hashed(seed, index, torch.ones_like(index)))
+    return (radius * angle.cos()).view(shape)
