@@ -1,0 +1,142 @@
+"""REJEPA: I-JEPA with multi-block masks, regularised by VICReg; one model, no cross-modal loss.
+
+Choudhury et al., "REJEPA: A novel joint-embedding predictive architecture for efficient remote
+sensing image retrieval", CVPR workshops 2025 (arXiv 2504.03169); masks, targets and predictor as
+I-JEPA (Assran et al., arXiv 2301.08243). Across modalities it is scored as it is: both sides'
+embeddings in one space, which nothing aligned.
+
+Shapes: images (B, C, S, S); tokens (B, K, D); targets (B, blocks, M, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from crbench.cards import MethodCard, Strict
+from crbench.errors import UserError
+from crbench.models import ema
+from crbench.models.base import Batch, Method, Modality, Role, Step
+from crbench.models.block_masking import Blocks, draw_blocks
+from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
+from crbench.models.losses.precision import full
+from crbench.models.losses.vicreg import vicreg
+from crbench.models.vit import Trunk, gather, init_weights, sincos_positions
+
+
+class Model(EncoderTable):
+    """The ``[model]`` table."""
+
+    modalities: Literal["ab", "a", "b"]
+    predictor_width: int = Field(gt=0, multiple_of=4)
+    predictor_heads: int = Field(gt=0)
+
+
+class Loss(VICRegTable):
+    """The ``[loss]`` table: weights of the terms."""
+
+    pred: float = Field(ge=0)
+
+
+class Config(Strict):
+    """The card's two tables."""
+
+    model: Model
+    loss: Loss
+
+
+class BlockPredictor(nn.Module):
+    """A narrow ViT: context tokens and one mask token per target, each block by itself."""
+
+    def __init__(self, table: Model) -> None:
+        super().__init__()
+        inner = table.predictor_width
+        self.enter = nn.Linear(table.width, inner)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, inner))
+        self.positions = nn.Parameter(sincos_positions(table.side, inner), requires_grad=False)
+        self.trunk = Trunk(inner, table.predictor_depth, table.predictor_heads, table.mlp_ratio)
+        self.leave = nn.Linear(inner, table.width)
+        init_weights(self)
+        trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, context: Tensor, blocks: Blocks) -> Tensor:
+        """Context (B, K, D) → predicted tokens (B, blocks, M, D)."""
+        count, (batch, length) = blocks.targets.shape[1], blocks.context.shape
+        context = self.enter(context) + gather(self.positions, blocks.context)
+        queries = self.mask_token + gather(self.positions, blocks.targets.flatten(0, 1))
+        # blocks do not see each other: each is a sequence of its own, in one batch
+        tokens = torch.cat([context.repeat_interleave(count, 0), queries], 1)
+        valid = F.pad(blocks.valid, (0, queries.shape[1]), value=True)
+        mask = valid.repeat_interleave(count, 0)[:, None, None, :]
+        predicted = self.leave(self.trunk(tokens, mask)[:, length:])
+        return predicted.unflatten(0, (batch, count))
+
+
+class REJEPA(Method):
+    """Context encoder, its moving average as target encoder, predictor."""
+
+    Config = Config
+
+    def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
+        super().__init__(card, bands)
+        table = self.config.model
+        self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
+        self.target = ema.frozen_copy(self.context)
+        self.predictor = BlockPredictor(table)
+
+    def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Weighted smooth-L1 and VICReg; every term is the mean over the modalities."""
+        table, weights = self.config.model, self.config.loss
+        terms: dict[str, list[Tensor]] = {}
+        for modality in table.modalities:
+            # a pair's images have masks of their own: nothing here relates them
+            blocks = draw_blocks(table.masks, table.side, batch["keys"], step, stream=modality)
+            for name, value in self._terms(batch[modality], modality, blocks).items():
+                terms.setdefault(name, []).append(value)
+        means = {name: torch.stack(values).mean() for name, values in terms.items()}
+        total = torch.stack([getattr(weights, name) * value for name, value in means.items()])
+        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
+
+    def _terms(self, images: Tensor, modality: str, blocks: Blocks) -> dict[str, Tensor]:
+        with torch.no_grad():
+            target = normalised(self.target(images, modality))
+            target = gather(target, blocks.targets.flatten(1)).view(*blocks.targets.shape, -1)
+        context = self.context(images, modality, blocks)
+        predicted = self.predictor(context, blocks)
+        pooled = pool(context, blocks.valid), pool(predicted.flatten(1, 2))
+        return {
+            "pred": F.smooth_l1_loss(full(predicted), target),
+            **vicreg(*pooled, hinge=self.config.loss.hinge),
+        }
+
+    def after_step(self, step: Step) -> None:
+        """Move the target encoder towards the context encoder."""
+        ema.update(self.target, self.context, ema.momentum(self.config.model.ema, step))
+
+    def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
+        """``encoder``: mean of the target encoder's tokens, (B, D) float32."""
+        if modality not in self.target.stems:
+            raise UserError(
+                f"this model was built for modality '{self.config.model.modalities}' alone",
+                where=f"method card '{self.card.name}', model.modalities",
+                fix=f"ask for that direction only, or train with modalities = '{modality}' or 'ab'",
+            )
+        return {"encoder": pool(self.target(images, modality)).float()}
+
+    def view(self, modality: Modality, direction: str, role: Role) -> str:
+        """One embedding serves everything."""
+        return "encoder"
+
+    def parts(self) -> dict[str, nn.Module | list[nn.Module]]:
+        """Context encoder, target encoder, predictor."""
+        return {"context": self.context, "target": self.target, "predictor": self.predictor}
+
+    def inference_parameters(self) -> Iterator[nn.Parameter]:
+        """The target encoder's."""
+        return self.target.parameters()

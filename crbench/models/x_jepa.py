@@ -1,0 +1,229 @@
+"""X-JEPA: an encoder per modality, predicting each modality's embedding from the other's.
+
+"X-JEPA", WACV 2026. A query of the other modality is searched with its *predicted* embedding:
+the predictor runs from all of its tokens to all positions, and the result is compared with the
+gallery's own encoder embeddings.
+
+Shapes: images (B, C, S, S); context (B, K, D); targets (B, M, D), M over all target blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from timm.layers import Attention, Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from crbench.cards import MethodCard, Strict
+from crbench.models import ema
+from crbench.models.base import MODALITIES, Batch, Method, Modality, Role, Step
+from crbench.models.block_masking import draw_blocks
+from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
+from crbench.models.losses.latent import prediction
+from crbench.models.losses.psa import PSA
+from crbench.models.losses.vicreg import vicreg
+from crbench.models.predictors import CrossAttention
+from crbench.models.vit import LayerNorm, gather, init_weights
+
+OTHER: dict[Modality, Modality] = {"a": "b", "b": "a"}
+
+
+class Model(EncoderTable):
+    """The ``[model]`` table.
+
+    ``cross_context``: keys and values of the predictor's cross-attention are the tokens of the
+    ``query`` modality, or literally those of the ``target`` modality, which a query does not
+    have: then its own stand in for them at search time.
+    ``retrieval``: a cross-modal query is the ``predicted`` embedding of the other modality, or
+    its own ``encoder`` embedding. ``weights``: which encoders embed.
+    """
+
+    cross_context: Literal["query", "target"]
+    retrieval: Literal["predicted", "encoder"]
+    weights: Literal["online", "ema"]
+
+
+class Loss(VICRegTable):
+    """The ``[loss]`` table: weights of the terms."""
+
+    l2: float = Field(ge=0)
+    psa: float = Field(ge=0)
+
+
+class Config(Strict):
+    """The card's two tables."""
+
+    model: Model
+    loss: Loss
+
+
+class CrossBlock(nn.Module):
+    """[queries; context] → self-attention → cross-attention, residual each; then an MLP."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm_self, self.norm_query = LayerNorm(width), LayerNorm(width)
+        self.norm_context, self.norm_mlp = LayerNorm(width), LayerNorm(width)
+        self.self_attention = Attention(width, heads, qkv_bias=True)
+        self.cross_attention = CrossAttention(width, heads)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        mask: Tensor | None,
+        context_mask: Tensor | None,
+        slots: int,
+    ) -> tuple[Tensor, Tensor]:
+        """h2 and MLP(h2) of the first ``slots`` tokens of ``x``."""
+        x = (x + self.self_attention(self.norm_self(x), attn_mask=mask))[:, :slots]
+        attended = self.cross_attention(
+            self.norm_query(x), self.norm_context(context), context_mask
+        )
+        x = x + attended
+        return x, self.mlp(self.norm_mlp(x))
+
+
+class CrossPredictor(nn.Module):
+    """``depth`` blocks from the tokens of one modality to target tokens of the other.
+
+    The paper's equations are one block: h1 = SelfAttn([s; z]) + [s; z], h2 = CrossAttn(h1) + h1,
+    output = MLP(h2) + mask token at the query slots. Further blocks in front of it have the
+    usual residual around their MLP.
+    """
+
+    def __init__(self, table: Model) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            CrossBlock(table.width, table.num_heads, table.mlp_ratio)
+            for _ in range(table.predictor_depth)
+        )
+        self.mask_token = nn.Parameter(torch.empty(1, 1, table.width))
+        init_weights(self)
+        trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self, queries: Tensor, tokens: Tensor, context: Tensor, valid: Tensor | None = None
+    ) -> Tensor:
+        """Queries (B, M, D) and tokens (B, K, D) of the query modality → predictions (B, M, D).
+
+        ``context`` (B, K, D): keys and values of the cross-attention. ``valid`` (B, K) bool
+        says which entries of both are real; all are where it is None.
+        """
+        x, slots = torch.cat([queries, tokens], 1), queries.shape[1]
+        mask = context_mask = None
+        if valid is not None:
+            context_mask = valid[:, None, None, :]
+            mask = F.pad(context_mask, (slots, 0), value=True)
+        out = queries
+        for block in self.blocks:
+            last = block is self.blocks[-1]
+            x, out = block(x, context, mask, context_mask, slots if last else x.shape[1])
+            x = x + out
+        return out + self.mask_token
+
+
+class XJEPA(Method):
+    """Two encoders, their moving averages as target encoders, two predictors, shared queries."""
+
+    Config = Config
+
+    def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
+        super().__init__(card, bands)
+        table = self.config.model
+        self.encoders = nn.ModuleDict(
+            {m: Encoder({m: bands[m]}, table, counted=False) for m in MODALITIES}
+        )
+        self.targets = ema.frozen_copy(self.encoders)
+        self.predictors = nn.ModuleDict({m: CrossPredictor(table) for m in MODALITIES})
+        self.query = nn.Parameter(torch.empty(1, 1, table.width))
+        trunc_normal_(self.query, std=0.02)
+        self.psa = PSA(table.width)
+
+    # ------------------------------------------------------------------ training
+
+    def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """λ_l2 L2 + λ_psa PSA + VICReg; every term is the mean over a→b and b→a.
+
+        One mask serves both modalities of a pair, so that the targets of one are at positions
+        that are hidden in the other's context too.
+        """
+        table, weights = self.config.model, self.config.loss
+        blocks = draw_blocks(table.masks, table.side, batch["keys"], step)
+        places = blocks.targets.flatten(1)
+        context = {m: self.encoders[m](batch[m], m, blocks) for m in MODALITIES}
+        with torch.no_grad():
+            targets = {
+                m: gather(normalised(self.targets[m](batch[m], m)), places) for m in MODALITIES
+            }
+        terms: dict[str, list[Tensor]] = {}
+        for source, goal in OTHER.items():
+            other = source if table.cross_context == "query" else goal
+            queries = self._queries(places)
+            predicted = self.predictors[source](
+                queries, context[source], context[other], blocks.valid
+            )
+            pooled = (
+                pool(normalised(predicted)),
+                pool(normalised(context[goal]), blocks.valid),
+            )
+            for name, value in {
+                "l2": prediction(predicted, targets[goal]),
+                "psa": self.psa(predicted, targets[goal]),
+                **vicreg(*pooled, hinge=weights.hinge),
+            }.items():
+                terms.setdefault(name, []).append(value)
+        means = {name: torch.stack(values).mean() for name, values in terms.items()}
+        total = torch.stack([getattr(weights, name) * value for name, value in means.items()])
+        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
+
+    def _queries(self, places: Tensor) -> Tensor:
+        """The shared learned query at each target position (B, M) → (B, M, D)."""
+        return self.query + gather(self.encoders["a"].positions, places)
+
+    def after_step(self, step: Step) -> None:
+        """Move the target encoders towards the encoders."""
+        ema.update(self.targets, self.encoders, ema.momentum(self.config.model.ema, step))
+
+    # ------------------------------------------------------------------ retrieval
+
+    def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
+        """``encoder``: layer-normalised tokens, pooled; ``predicted``: the same of the tokens
+        that the predictor gives for the other modality; both (B, D) float32."""
+        table = self.config.model
+        encoders = self.encoders if table.weights == "online" else self.targets
+        tokens = encoders[modality](images, modality)
+        views = {"encoder": pool(normalised(tokens))}
+        if table.retrieval == "predicted":
+            queries = self._queries(torch.arange(table.side**2, device=images.device)[None])
+            queries = queries.expand(len(images), -1, -1)
+            predicted = self.predictors[modality](queries, tokens, tokens)
+            views["predicted"] = pool(normalised(predicted))
+        return {name: value.float() for name, value in views.items()}
+
+    def view(self, modality: Modality, direction: str, role: Role) -> str:
+        """``predicted`` for the query of a cross-modal direction, where the card says so."""
+        crosses = direction[0] != direction[1]
+        return self.config.model.retrieval if crosses and role == "query" else "encoder"
+
+    # ------------------------------------------------------------------ accounts
+
+    def parts(self) -> dict[str, nn.Module | list[nn.Module]]:
+        """Encoders, target encoders and predictors per modality, and the learned metric."""
+        groups = {"encoder": self.encoders, "target": self.targets, "predictor": self.predictors}
+        parts = {f"{name}.{m}": group[m] for name, group in groups.items() for m in MODALITIES}
+        return {**parts, "psa": self.psa}
+
+    def inference_parameters(self) -> Iterator[nn.Parameter]:
+        """The encoders that embed, and the predictors and query where they serve."""
+        table = self.config.model
+        used = [self.encoders if table.weights == "online" else self.targets]
+        if table.retrieval != "predicted":
+            return chain.from_iterable(module.parameters() for module in used)
+        return chain(*(module.parameters() for module in (*used, self.predictors)), [self.query])
