@@ -26,7 +26,10 @@ SHARING: dict[str, dict[str, str]] = {
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention from queries (B, M, D) to context (B, V, D), with qkv bias."""
+    """Multi-head attention from queries (B, M, D) to context (B, V, D), with qkv bias.
+
+    ``mask`` (broadcast to (B, heads, M, V), true = attend) leaves out filled-up context.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -35,10 +38,10 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(width, 2 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         q = self.q(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
