@@ -1,0 +1,1 @@
+"""Caches of paired images: sources that read, build and verify, pairs on the training device."""

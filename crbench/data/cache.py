@@ -1,0 +1,258 @@
+"""The cache: one HDF5 file per dataset, opened for reading.
+
+Layout (version 1). ``/a/images`` and ``/b/images`` (N, C, H, W), contiguous, at native size and
+dtype; ``/labels`` (N, classes) uint8 multi-hot or (N,) int64 class, absent for unlabelled sets;
+``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length; ``/checks/<array>`` (N, 8) uint8, a
+digest per sample, so that damage can be named. Attributes of the root and of ``/a`` and ``/b``
+say what the data are; ``complete`` is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from crbench.cards import DatasetCard, parse
+from crbench.errors import UserError, unknown
+from crbench.files import sha256_json
+
+FORMAT = "crbench-cache"
+VERSION = 1
+REBUILD = "build it again: crbench cache build {card} --force"
+
+
+@dataclass
+class Cache:
+    """A finished cache, read-only. Small arrays are in memory, images are memory-mapped.
+
+    ``ids`` and ``split`` (N,) str; ``labels`` (N, classes) uint8, (N,) int64, or None.
+    """
+
+    path: Path
+    card: DatasetCard
+    n: int
+    ids: np.ndarray
+    split: np.ndarray
+    labels: np.ndarray | None
+    attributes: dict[str, dict[str, Any]]
+    _places: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
+    _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": {}}  # each process maps the file for itself
+
+    def images(self, modality: str) -> np.memmap:
+        """Images of modality "a" or "b", (N, C, H, W) in native dtype, read-only, not loaded."""
+        if modality not in self._maps:
+            offset, dtype, shape = self._places[modality]
+            self._maps[modality] = np.memmap(self.path, dtype, "r", offset, shape)
+        return self._maps[modality]
+
+    def stats(self, modality: str) -> dict[str, np.ndarray]:
+        """``mean`` and ``std`` per band, (C,) float64, in stored units: those of the train split,
+        or the published ones where the card says ``normalise = "published"``."""
+        group = self.attributes[modality]
+        published = self.card.normalise == "published"
+        if published and "published_mean" not in group:
+            raise UserError(
+                f"{self.card.name} has no published statistics for modality {modality}",
+                where=self.path,
+                fix='use normalise = "cache"',
+            )
+        prefix = "published_" if published else ""
+        std = np.asarray(group[prefix + "std"], dtype=np.float64)
+        mean = np.asarray(group[prefix + "mean"], dtype=np.float64)
+        return {"mean": mean, "std": np.where(std > 0, std, 1.0)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what is stored: images, labels, ids, splits and bands, not of the card."""
+        bands = {which: self.card.modality(which).bands for which in ("a", "b")}
+        return sha256_json({"arrays": self.array_digests, "bands": bands})
+
+    @property
+    def array_digests(self) -> dict[str, str]:
+        """SHA-256 (hex) of the bytes of each array: a, b, ids, split, and labels where given."""
+        return dict(json.loads(self.attributes["/"]["sha256"]))
+
+    def rows(self, splits: Sequence[str]) -> np.ndarray:
+        """Row numbers of the pairs in ``splits``, (n,) int64, in file order."""
+        present = np.unique(self.split).tolist()
+        for name in splits:
+            if name not in present:
+                raise unknown("split", name, present, where=self.path)
+        return np.flatnonzero(np.isin(self.split, list(splits)))
+
+
+def default_path(card: DatasetCard) -> Path:
+    """Where the cache of ``card`` lies: ``$CRBENCH_CACHES`` or ``./caches``, by name and scale."""
+    suffix = "" if card.scale == "default" else f"@{card.scale}"
+    return Path(os.environ.get("CRBENCH_CACHES", "caches")) / f"{card.name}{suffix}.h5"
+
+
+def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) -> Cache:
+    """Open a finished cache; with ``card``, the card in use, which must fit what is stored.
+
+    Raises UserError for a file that is missing, unfinished, cut, of another version or no cache,
+    and where bands, sizes or classes differ from ``card``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        part = path.with_name(path.name + ".part")
+        name = path.stem.split("@")[0]
+        what = "this cache is not finished" if part.is_file() else "no such cache"
+        raise UserError(what, where=path, fix=f"crbench cache build {card.name if card else name}")
+    try:
+        cache = _read(path)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, PermissionError):
+            raise UserError("cannot read this cache: permission denied", where=path) from error
+        raise UserError(
+            f"this file is damaged or no cache ({_brief(error)})",
+            where=path,
+            fix=REBUILD.format(card=card.name if card else "CARD"),
+        ) from error
+    if card is not None:
+        check_bands(cache, card)
+        cache.card = card
+    return cache
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0].strip("'\"")[:160] if str(error) else type(error).__name__
+
+
+def _read(path: Path) -> Cache:
+    with h5py.File(path, "r") as file:
+        root = {key: _plain(value) for key, value in file.attrs.items()}
+        if root.get("format") != FORMAT:
+            raise ValueError("the attribute 'format' is missing")
+        if int(root["version"]) != VERSION:
+            raise UserError(
+                f"this cache has version {root['version']}, this program reads {VERSION}",
+                where=path,
+                fix=REBUILD.format(card="CARD"),
+            )
+        if not int(root.get("complete", 0)):
+            raise UserError(
+                "this cache is not finished: its end mark is missing",
+                where=path,
+                fix=REBUILD.format(card="CARD"),
+            )
+        card = parse(DatasetCard, json.loads(root["card"]), where=f"card inside {path}")
+        ids = decode(file["ids"][:])
+        split = decode(file["split"][:])
+        labels = file["labels"][:] if "labels" in file else None
+        attributes = {"/": root}
+        places = {}
+        size = path.stat().st_size
+        for which in ("a", "b"):
+            images = file[which]["images"]
+            attributes[which] = {k: _plain(v) for k, v in file[which].attrs.items()}
+            offset = images.id.get_offset()
+            expected = (len(ids), len(card.modality(which).bands), *card.modality(which).size)
+            if images.shape != expected or offset is None:
+                raise ValueError(f"/{which}/images is {images.shape}, its card says {expected}")
+            if offset + images.nbytes > size:
+                raise ValueError(f"the file ends inside /{which}/images")
+            places[which] = (offset, images.dtype, images.shape)
+        if len(split) != len(ids) or (labels is not None and len(labels) != len(ids)):
+            raise ValueError("/ids, /split and /labels differ in length")
+    return Cache(path, card, len(ids), ids, split, labels, attributes, places)
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def encode(texts: Sequence[str]) -> np.ndarray:
+    """Strings as UTF-8 bytes of one length, (N,) S; the form in which ids and splits are stored."""
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+
+
+def decode(stored: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode``: (N,) str."""
+    return np.char.decode(stored, "utf-8")
+
+
+def check_bands(cache: Cache, card: DatasetCard) -> None:
+    """Refuse a card whose bands, sizes or classes are not those of the cache, showing both."""
+    problems = []
+    for which in ("a", "b"):
+        stored, wanted = cache.card.modality(which), card.modality(which)
+        if stored.bands != wanted.bands:
+            problems.append(f"{which} bands: {_difference(stored.bands, wanted.bands)}")
+        if stored.size != wanted.size:
+            problems.append(f"{which} size: cache {stored.size}, card {wanted.size}")
+    if cache.card.labels != card.labels:
+        stored_classes, classes = cache.card.labels.classes, card.labels.classes
+        problems.append(f"classes: {_difference(stored_classes, classes)}")
+    if problems:
+        raise UserError(
+            f"the cache does not fit the card '{card.name}': " + "; ".join(problems),
+            where=cache.path,
+            fix=f"take the card it was made with ('{cache.card.name}'), or "
+            + REBUILD.format(card=card.name),
+        )
+
+
+def _difference(stored: Sequence[str], wanted: Sequence[str]) -> str:
+    missing = [name for name in wanted if name not in stored]
+    extra = [name for name in stored if name not in wanted]
+    parts = [f"the cache lacks {', '.join(missing)}"] if missing else []
+    parts += [f"the cache has {', '.join(extra)}, the card does not"] if extra else []
+    if not parts:
+        parts = [f"other order, cache {', '.join(stored)}, card {', '.join(wanted)}"]
+    return " and ".join(parts)
+
+
+def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a cache holds, as plain data: pairs per split, bands, sizes, statistics, digests."""
+    cache = open_cache(path)
+    names, counts = np.unique(cache.split, return_counts=True)
+    info: dict[str, Any] = {
+        "path": str(cache.path),
+        "dataset": cache.card.name,
+        "title": cache.card.title,
+        "synthetic": cache.card.synthetic,
+        "note": cache.card.note,
+        "scale": cache.card.scale,
+        "pairs": cache.n,
+        "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "bytes": cache.path.stat().st_size,
+        "digest": cache.digest,
+        "card_digest": cache.card.digest,
+        "source": cache.attributes["/"]["source"],
+        "notes": json.loads(cache.attributes["/"]["notes"]),
+        "labels": cache.card.labels.kind,
+        "modalities": {},
+    }
+    if cache.labels is not None:
+        classes = cache.card.labels.classes
+        counted = (
+            cache.labels.sum(0)
+            if cache.labels.ndim == 2
+            else np.bincount(cache.labels, minlength=len(classes))
+        )
+        info["classes"] = dict(zip(classes, counted.tolist(), strict=True))
+    for which in ("a", "b"):
+        modality, group = cache.card.modality(which), cache.attributes[which]
+        info["modalities"][which] = {
+            "name": modality.name,
+            "bands": modality.bands,
+            "size": list(modality.size),
+            "dtype": modality.dtype,
+            "units": modality.units,
+            "mean": np.asarray(group["mean"]).tolist(),
+            "std": np.asarray(group["std"]).tolist(),
+            "published_mean": modality.mean,
+            "published_std": modality.std,
+        }
+    return info

@@ -1,0 +1,58 @@
+"""Sources: where the pairs of a cache come from. One function each, found by registry key.
+
+``open_source(card, source_dir) -> Source``. A source gives its ids and splits at once and its
+pixels by range of rows, always the same for the same range: so a build can stop and go on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crbench.errors import unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from crbench.cards import DatasetCard
+
+SOURCES = {
+    "twin": "crbench.data.sources.twins:open_source",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a source: images (n, C, H, W) in the cards' dtypes; labels (n, C) uint8 multi-hot,
+    (n,) int64 classes, or None where the set has none."""
+
+    a: np.ndarray
+    b: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset ready to be read. ``fingerprint`` changes when the pixels would."""
+
+    ids: list[str]
+    split: list[str]
+    read: Callable[[int, int], Block]
+    description: str
+    fingerprint: str
+    rows_per_block: int = 64
+    notes: list[str] = field(default_factory=list)
+    resampling: str = "none"
+
+
+def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source:
+    """The source named by ``card.source["kind"]``; those with raw data read ``source_dir``."""
+    kind = str(card.source.get("kind", ""))
+    if kind not in SOURCES:
+        raise unknown("source", kind, SOURCES, where=f"{card.name}, source.kind")
+    module, name = SOURCES[kind].split(":")
+    source: Source = getattr(importlib.import_module(module), name)(card, source_dir)
+    return source
