@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,9 +19,7 @@ group = typer.Typer(
 CacheOrCard = Annotated[
     str, typer.Argument(metavar="CACHE", help="A cache file, or a card whose default cache it is.")
 ]
-Scale = Annotated[
-    str | None, typer.Option(help="Overlay of the dataset card.", show_default=False)
-]
+Scale = Annotated[str | None, typer.Option(help="Overlay of the dataset card.", show_default=False)]
 
 
 def find(cache: str, scale: str | None) -> Path:
@@ -86,13 +84,46 @@ def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> Non
 @group.command(epilog="Example: crbench cache info ben-14k-twin")
 def info(cache: CacheOrCard, scale: Scale = None, as_json: AsJson = False) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
-    from crbench.report.cache_info import describe, print_description
+    from crbench.data.cache import cache_info
 
-    description = describe(find(cache, scale))
+    found = cache_info(find(cache, scale))
     if as_json:
-        print(json.dumps(description, indent=2, ensure_ascii=False))
-    else:
-        print_description(description)
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for line in describe(found):
+        print(line)
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """The lines that ``cache info`` prints, from ``cache_info``."""
+    kind = "synthetic" if found["synthetic"] else found["note"] or "real"
+    splits = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
+    lines = [
+        f"{found['title']} ({found['dataset']}, scale {found['scale']}, {kind})",
+        f"file      {found['path']}, {found['bytes'] / 1e6:,.1f} MB",
+        f"pairs     {found['pairs']:,}: {splits}",
+        f"digest    {found['digest']}",
+    ]
+    for which, modality in found["modalities"].items():
+        size = "×".join(str(side) for side in modality["size"])
+        lines.append(
+            f"{which:<9} {modality['name']}, {size} px, {modality['dtype']}, {modality['units']}"
+        )
+        published = zip(
+            modality["published_mean"] or [None] * len(modality["bands"]),
+            modality["published_std"] or [None] * len(modality["bands"]),
+            strict=True,
+        )
+        for band, mean, std, (old_mean, old_std) in zip(
+            modality["bands"], modality["mean"], modality["std"], published, strict=True
+        ):
+            beside = "" if old_mean is None else f"   published {old_mean:,.2f} ± {old_std:,.2f}"
+            lines.append(f"          {band:<6} {mean:,.2f} ± {std:,.2f}{beside}")
+    if classes := found.get("classes"):
+        lines.append(f"labels    {found['labels']}")
+        lines += [f"          {count:>7,}  {name}" for name, count in classes.items()]
+    lines += [f"note      {note}" for note in found["notes"]]
+    return lines
 
 
 @group.command(epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")
@@ -104,7 +135,7 @@ def preview(
 ) -> None:
     """Write a PNG of pairs: both sensors side by side with their labels."""
     from crbench.data.cache import open_cache
-    from crbench.report.grids import pair_sheet
+    from crbench.report.preview import pair_sheet
 
     print(pair_sheet(open_cache(find(cache, scale)), out, n=pairs))
 

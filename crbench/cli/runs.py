@@ -121,23 +121,23 @@ def evaluate(
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
-        from crbench.report.terminal import print_boards
         from crbench.report.tables import boards
+        from crbench.report.terminal import print_boards
 
         print_boards(boards([record]))
     if grid is not None:
         from crbench.report.grids import run_grid
 
-        run_grid(run, grid, cache=cache, protocol=protocol)
+        print(run_grid(run, grid, record=record, cache=cache))
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to ``app``."""
     app.command(epilog="Example: crbench demo --out runs/demo")(demo)
     app.command(
-        epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5 --seed 1"
+        epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5"
     )(train)
     app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa/seed0")(embed)
-    app.command(
-        epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa/seed0 --grid grid.png"
-    )(evaluate)
+    app.command(epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa/seed0 --grid grid.png")(
+        evaluate
+    )

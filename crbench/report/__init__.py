@@ -1,0 +1,1 @@
+"""Tables and pictures, made from records, caches and embeddings. Never imports torch."""

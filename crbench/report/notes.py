@@ -1,0 +1,124 @@
+"""The sentences under a board: protocol, metrics, ties, intervals, marks. All read from records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crbench.records import Record
+from crbench.report import metrics as names
+from crbench.report.metrics import DIRECTIONS, arrow
+
+if TYPE_CHECKING:
+    from crbench.report.tables import Row
+
+AT_FLOOR = "°"
+
+
+def board_title(record: Record, sensors: dict[str, str]) -> str:
+    """Dataset, what kind of data it is, sensors, protocol and the cache's digest."""
+    data = record.dataset
+    kind = ["synthetic"] if data.synthetic else []
+    kind += [data.note] if data.note and data.note.lower() != "synthetic" else []
+    scale = [f"scale {data.scale}"] if data.scale != "default" else []
+    said = ", ".join(kind + scale)
+    title = data.title
+    if kind and not all(word.lower() in title.lower() for word in kind):
+        title += f" ({said})"
+    elif scale:
+        title += f" ({', '.join(scale)})"
+    return (
+        f"{title} · {sensors['a']} / {sensors['b']} · protocol {record.protocol.name} · "
+        f"cache {data.cache_digest[:12]}"
+    )
+
+
+def _splits(splits: Sequence[str]) -> str:
+    return " + ".join(splits)
+
+
+def protocol_note(record: Record, sensors: dict[str, str]) -> str:
+    """Which items were queries, which the gallery, and what became of the query itself."""
+    protocol = record.protocol
+    text = (
+        f"Protocol `{protocol.name}`: queries = {_splits(protocol.query)} "
+        f"({protocol.n_query:,} items), gallery = {_splits(protocol.gallery)} "
+        f"({protocol.n_gallery:,} items)."
+    )
+    if set(protocol.query) & set(protocol.gallery):
+        same = f"{arrow('aa', sensors)} and {arrow('bb', sensors)}"
+        cross = f"{arrow('ab', sensors)} and {arrow('ba', sensors)}"
+        text += (
+            f" In {same} the query itself is left out of the gallery; "
+            f"in {cross} its own pair stays in."
+        )
+    seen = [split for split in protocol.gallery if split in record.training.train_splits]
+    if seen:
+        text += f" The gallery holds the training pairs ({_splits(seen)}), without their labels."
+    return text
+
+
+def board_notes(
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    sensors: dict[str, str],
+) -> list[str]:
+    """Every definition a reader needs, one per line, for the Markdown under a board."""
+    first = records[0]
+    label_kind = first.dataset.card["labels"]["kind"]
+    lines = [
+        protocol_note(first, sensors),
+        *(
+            f"{names.title(m)}: {names.definition(m, label_kind)}. `{m}` in records."
+            for m in metrics
+        ),
+        f"Similarity: {first.protocol.similarity}. Ties: {first.protocol.ties}.",
+        "Values are percent. ± is the sd over seeds (trainings), n their number; [low, high] is "
+        f"the 95 % bootstrap interval over queries ({first.resamples:,} resamples), averaged over "
+        "the runs of the row. They measure different things: another training, other queries.",
+        "mean: the mean of the four directions. chance: a random ranking, computed from the "
+        "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
+        "Bold: the highest mean in its column among finished rows that did not collapse; no test "
+        "of significance is meant by it.",
+        "Params: millions, trained / used at inference.",
+    ]
+    if any(row.at_floor for row in rows):
+        lines.append(
+            f"{AT_FLOOR}: not above the untrained encoder: the interval over queries reaches "
+            "down into that of the row `random`."
+        )
+    if any("collapsed" in mark for row in rows for mark in row.marks):
+        reasons = sorted(
+            {str(r.health.get("collapsed_reason") or "") for r in records if r.collapsed} - {""}
+        )
+        lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
+    if any("unfinished" in mark for row in rows for mark in row.marks):
+        lines.append("unfinished: training stopped before its last planned epoch.")
+    lines += [_run_note(row, sensors) for row in rows]
+    return lines
+
+
+def _run_note(row: Row, sensors: dict[str, str]) -> str:
+    """How a row's runs were made: seeds, scale, epochs, machine, and what served which way."""
+    first = row.records[0]
+    training = first.training
+    seeds = ", ".join(str(record.training.seed) for record in row.records)
+    served: dict[str, list[str]] = {}
+    for direction in DIRECTIONS:
+        serves = first.serves.get(direction)  # type: ignore[call-overload]
+        if serves is not None:
+            how = serves.query
+            if serves.query != serves.gallery:
+                how = f"{serves.query} against {serves.gallery}"
+            served.setdefault(how, []).append(arrow(direction, sensors))
+    views = "; ".join(f"{', '.join(ways)} by {how}" for how, ways in served.items())
+    trained = (
+        f"{training.epochs} epochs on {training.n_train:,} pairs, {training.checkpoint} checkpoint"
+        if training.epochs
+        else "not trained by epochs"
+    )
+    return (
+        f"{row.label}: scale {first.method.scale}, {trained}, "
+        f"seed{'s' if row.n > 1 else ''} {seeds}, {training.device}; {views}."
+    )

@@ -1,0 +1,78 @@
+"""Numbers that others printed, with their source. They never share a table with measured ones."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crbench.cards import PACKAGE
+from crbench.errors import UserError
+from crbench.report.metrics import DIRECTIONS
+
+BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One printed row. ``values`` are fractions by direction; None where nothing was printed."""
+
+    method: str
+    metric: str
+    params_m: float | None
+    values: dict[str, float | None]
+    comparable: str  # "metric-only", "unknown" or "no"
+    why: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """All printed rows of one dataset and one column heading of its source ("F1@5", "mAP")."""
+
+    dataset: str
+    sensors: dict[str, str]
+    heading: str
+    rows: list[PublishedRow] = field(default_factory=list)
+
+
+def folder() -> Path:
+    """Where the published tables lie: inside the wheel, else in the checkout."""
+    installed = PACKAGE / "_cards" / "published"
+    return installed if installed.is_dir() else PACKAGE.parent / "results" / "published"
+
+
+def fraction(text: str) -> float | None:
+    """A printed percentage as a fraction with its printed digits, e.g. ``"75.11"`` → 0.7511."""
+    return round(float(text) / 100, 6) if text else None
+
+
+def _heading(metric: str) -> str:
+    stem, _, k = metric.partition("@")
+    return {"map": "mAP", "p": f"P@{k}"}.get(stem, f"F1@{k}")
+
+
+def published_tables() -> list[PublishedTable]:
+    """The printed comparisons by dataset and heading, rows in their printed order."""
+    tables: dict[tuple[str, str], PublishedTable] = {}
+    for name in BOARD_FILES:
+        path = folder() / name
+        if not path.is_file():
+            raise UserError("a published table is missing", where=path, fix="restore the file")
+        with path.open(encoding="utf-8", newline="") as handle:
+            for line in csv.DictReader(handle):
+                key = (line["dataset"], _heading(line["metric"]))
+                sensors = {"a": line["a"], "b": line["b"]}
+                table = tables.setdefault(key, PublishedTable(key[0], sensors, key[1]))
+                table.rows.append(
+                    PublishedRow(
+                        method=line["method"],
+                        metric=line["metric"],
+                        params_m=float(line["params_m"]) if line["params_m"] else None,
+                        values={d: fraction(line[d]) for d in DIRECTIONS},
+                        comparable=line["comparable"],
+                        why=line["why"],
+                        source=f"{line['source']}, {line['table']}",
+                    )
+                )
+    return list(tables.values())

@@ -1,0 +1,252 @@
+"""Boards from records: measured rows only, grouped by what makes numbers comparable.
+
+Two runs share a board when dataset, scale, cache digest and protocol are the same, and share a
+row when their method card is the same up to the seed. A board says nothing that no record says.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crbench.errors import UserError
+from crbench.records import Record, read_record
+from crbench.report import notes
+from crbench.report.metrics import DIRECTIONS, arrow
+
+FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric over the runs of a row, as fractions.
+
+    ``mean`` and ``sd`` are over seeds (sd None for one run); ``low`` and ``high`` bound the 95 %
+    interval over queries, averaged over the runs.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one board. ``cells`` is keyed by (direction, metric); None: undefined."""
+
+    name: str
+    label: str
+    kind: str  # "method", "floor" or "chance"
+    cells: dict[tuple[str, str], Cell | None]
+    records: tuple[Record, ...]
+    marks: tuple[str, ...]
+    at_floor: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def n(self) -> int:
+        """Runs (seeds) behind the row; 0 for the analytic chance row."""
+        return len(self.records)
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared with one another, and the sentences that define them."""
+
+    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
+    title: str
+    sensors: dict[str, str]
+    metrics: tuple[str, ...]  # shown; the records hold more
+    rows: tuple[Row, ...]
+    best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
+    notes: tuple[str, ...]
+
+    def arrows(self) -> list[str]:
+        """The four directions with sensor names."""
+        return [arrow(direction, self.sensors) for direction in DIRECTIONS]
+
+
+def read_records(paths: Iterable[Path]) -> list[Record]:
+    """All records in files and folders, in a fixed order.
+
+    In a folder of runs these are the files named ``record*.json``; in one without any of that
+    name, as ``results/records``, every ``*.json`` is a record.
+    """
+    found: list[tuple[str, Record]] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(path.rglob("record*.json")) or sorted(path.rglob("*.json"))
+        elif path.is_file():
+            files = [path]
+        else:
+            raise UserError(
+                "no such record or folder", where=path, fix="run `crbench evaluate RUN` first"
+            )
+        found += [(file.as_posix(), read_record(file)) for file in files]
+    found.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
+    return [record for _, record in found]
+
+
+def boards(records: Sequence[Record]) -> list[Board]:
+    """One board per dataset, scale, cache and protocol; the same records give the same boards."""
+    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    for record in records:
+        data = record.dataset
+        key = (data.name, data.scale, data.cache_digest, record.protocol.name)
+        groups.setdefault(key, []).append(record)
+    return [_board(key, groups[key]) for key in sorted(groups)]
+
+
+def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
+    first = records[0]
+    sensors = {which: entry.name for which, entry in first.modalities.items()}
+    metrics = tuple(str(metric) for metric in first.dataset.card["headline"])
+    rows = _rows(records)
+    rows = [_with_floor(row, rows, metrics) for row in rows]
+    rows.sort(key=lambda row: _order(row, metrics[0]))
+    rows.append(_chance(first))
+    return Board(
+        key=key,
+        title=notes.board_title(first, sensors),
+        sensors=sensors,
+        metrics=metrics,
+        rows=tuple(rows),
+        best=_best(rows, metrics),
+        notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
+    )
+
+
+def _rows(records: list[Record]) -> list[Row]:
+    """Records of one method card, trained for the same epochs, become one row; the last run of a
+    seed counts."""
+    groups: dict[tuple[str, str, str, int], dict[int, Record]] = {}
+    for record in records:  # in order of creation: a later run of the same seed replaces
+        method, training = record.method, record.training
+        key = (method.name, method.scale, method.digest, training.epochs_planned)
+        groups.setdefault(key, {})[training.seed] = record
+    labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
+    rows = []
+    for key, by_seed in groups.items():
+        runs = [by_seed[seed] for seed in sorted(by_seed)]
+        names = {metric for run in runs for d in DIRECTIONS for metric in run.scores.get(d, {})}
+        cells = {(d, m): _cell(runs, d, m) for d in DIRECTIONS for m in sorted(names)}
+        rows.append(Row(key[0], labels[key], runs[0].method.kind, cells, tuple(runs), _marks(runs)))
+    return rows
+
+
+def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
+    values = [run.scores.get(direction, {}).get(metric) for run in runs]  # type: ignore[call-overload]
+    known = [value for value in values if value is not None and value.value is not None]
+    if not known:
+        return None
+    means = [value.value for value in known]
+    lows = [value.low for value in known if value.low is not None]
+    highs = [value.high for value in known if value.high is not None]
+    return Cell(
+        mean=statistics.fmean(means),
+        sd=statistics.stdev(means) if len(means) > 1 else None,
+        low=statistics.fmean(lows) if lows else None,
+        high=statistics.fmean(highs) if highs else None,
+        n=len(means),
+    )
+
+
+def _labels(firsts: dict[tuple[str, str, str, int], Record]) -> dict[Any, str]:
+    """Titles, with scale and differing card keys where one method stands in several rows."""
+    labels = {}
+    for key, record in firsts.items():
+        same = [other for k, other in firsts.items() if k[0] == key[0]]
+        differing = _differing([flatten(other.method.card) for other in same])
+        mine = flatten(record.method.card)
+        extra = [f"{name}={mine.get(name)}" for name in differing if name != "scale"]
+        if len({other.training.epochs_planned for other in same}) > 1:
+            extra = [part for part in extra if not part.startswith("train.epochs=")]
+            extra.append(f"{record.training.epochs_planned} epochs")
+        if "scale" in differing:
+            extra.insert(0, record.method.scale)
+        labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")
+    return labels
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A card's tables as ``key.sub`` → value."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _differing(cards: list[dict[str, Any]]) -> list[str]:
+    keys = sorted({key for card in cards for key in card})
+    return [key for key in keys if any(card.get(key) != cards[0].get(key) for card in cards)]
+
+
+def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
+    marks = []
+    if collapsed := sum(run.collapsed for run in runs):
+        marks.append(f"collapsed ({collapsed} of {len(runs)})")
+    if unfinished := [run for run in runs if not run.training.finished]:
+        done = unfinished[0].training
+        marks.append(
+            f"unfinished ({len(unfinished)} of {len(runs)}; "
+            f"{done.epochs} of {done.epochs_planned} epochs)"
+        )
+    return tuple(marks)
+
+
+def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
+    """Mark the cells of a method whose interval reaches down into the untrained encoder's."""
+    floor = next((other for other in rows if other.name == FLOOR), None)
+    if floor is None or row.kind != "method":
+        return row
+    low = set()
+    for direction in DIRECTIONS:
+        for metric in metrics:
+            mine, theirs = row.cells.get((direction, metric)), floor.cells.get((direction, metric))
+            if mine is None or theirs is None or mine.low is None or theirs.high is None:
+                continue
+            if mine.low <= theirs.high:
+                low.add((direction, metric))
+    return Row(row.name, row.label, row.kind, row.cells, row.records, row.marks, frozenset(low))
+
+
+def _chance(record: Record) -> Row:
+    cells: dict[tuple[str, str], Cell | None] = {}
+    for direction, values in record.chance.items():
+        for metric, value in values.items():
+            cells[direction, metric] = None if value is None else Cell(value, None, None, None, 0)
+    return Row("chance", "chance", "chance", cells, (), ())
+
+
+def average(row: Row, metric: str) -> float | None:
+    """Mean of a metric over the four directions; None where one is undefined."""
+    cells = [row.cells.get((direction, metric)) for direction in DIRECTIONS]
+    known = [cell.mean for cell in cells if cell is not None]
+    return statistics.fmean(known) if len(known) == len(DIRECTIONS) else None
+
+
+def _order(row: Row, metric: str) -> tuple[bool, float, str]:
+    """Methods first, then floors, each from the best mean down."""
+    return (row.kind == "floor", -(average(row, metric) or 0.0), row.label)
+
+
+def _best(rows: Sequence[Row], metrics: Sequence[str]) -> frozenset[tuple[str, str, str]]:
+    """The highest mean per column among rows that were measured, finished and not collapsed."""
+    best = set()
+    for direction in DIRECTIONS:
+        for metric in metrics:
+            known = [
+                (cell.mean, row.label)
+                for row in rows
+                if row.n and not row.marks and (cell := row.cells.get((direction, metric)))
+            ]
+            top = max((mean for mean, _ in known), default=None)
+            best |= {(label, direction, metric) for mean, label in known if mean == top}
+    return frozenset(best)

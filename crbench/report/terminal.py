@@ -1,0 +1,81 @@
+"""Boards in the terminal, within 80 columns where names allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from crbench.report import metrics as names
+from crbench.report.metrics import DIRECTIONS, arrow
+from crbench.report.notes import AT_FLOOR
+from crbench.report.published import PublishedTable
+from crbench.report.tables import Board, Row, average
+from crbench.report.write import cell_lines, name, percent
+
+
+def print_boards(
+    boards: Sequence[Board],
+    published: Sequence[PublishedTable] = (),
+    *,
+    notes: bool = True,
+    console: Console | None = None,
+) -> None:
+    """Print measured boards with their definitions, then published tables apart."""
+    console = console or Console(highlight=False)
+    if not boards:
+        console.print("no records yet: `crbench demo` makes the first ones")
+    for board in boards:
+        console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
+        for metric in board.metrics:
+            console.print(_measured(board, metric))
+        if notes:
+            for note in board.notes:
+                console.print(Text(f"- {note}", style="dim"))
+    for table in published:
+        console.print(_published(table))
+
+
+def _empty(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left")
+    return table
+
+
+def _measured(board: Board, metric: str) -> Table:
+    table = _empty(f"{names.title(metric)}, %", *board.arrows(), "mean", "n")
+    previous = board.rows[0].kind
+    for row in board.rows:
+        if row.kind != previous:
+            table.add_section()
+        previous = row.kind
+        cells = [_cell(board, row, direction, metric) for direction in DIRECTIONS]
+        label = Text(name(row), style="" if row.kind == "method" else "dim")
+        for mark in row.marks:
+            label.append(f"\n{mark}", style="bold red")
+        table.add_row(label, *cells, percent(average(row, metric)), str(row.n) if row.n else "–")
+    return table
+
+
+def _cell(board: Board, row: Row, direction: str, metric: str) -> Text:
+    top, below = cell_lines(row.cells.get((direction, metric)))
+    best = (row.label, direction, metric) in board.best
+    text = Text(top, style="bold" if best else "")
+    if (direction, metric) in row.at_floor:
+        text.append(AT_FLOOR)
+    if below:
+        text.append(f"\n{below}", style="dim")
+    return text
+
+
+def _published(table: PublishedTable) -> Table:
+    heading = f"{table.dataset}, {table.heading}, published"
+    printed = _empty(heading, *(arrow(d, table.sensors) for d in DIRECTIONS), "comparable")
+    for row in table.rows:
+        values = ["–" if (v := row.values[d]) is None else f"{100 * v:.2f}" for d in DIRECTIONS]
+        printed.add_row(row.method, *values, row.comparable)
+    return printed
