@@ -1,0 +1,59 @@
+"""Analytic chance: the value of each metric when every score is tied, in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crbench.scoring.metrics import Found, PerQuery, Task, finish, nothing_found
+from crbench.scoring.protocol import PAIR_KS
+from crbench.scoring.relevance import judge
+
+
+def chance(task: Task, ids: np.ndarray) -> PerQuery:
+    """Expected values of a random ranking for every query of ``task``; ``ids`` (Nq,)."""
+    found = nothing_found(task)
+    sizes = task.sizes
+    if task.pair is not None:
+        paired = task.pair >= 0
+        found.pair[paired] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
+    if task.relevance is not None:
+        _by_label(task, found)
+    return finish(task, ids, found, float("nan"))
+
+
+def _by_label(task: Task, found: Found) -> None:
+    """Queries with the same labels, own item or none, have the same chance."""
+    relevance = task.relevance
+    assert relevance is not None
+    counts = np.bincount(relevance.gallery, minlength=len(relevance.sets))
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, task.n_gallery + 1))])
+    own_code = np.where(task.own >= 0, relevance.gallery[task.own], -1)
+    keys, member = np.unique(
+        np.stack([relevance.query, own_code], axis=1), axis=0, return_inverse=True
+    )
+    member = member.reshape(-1)
+    rows = np.argsort(member, kind="stable")
+    ends = np.cumsum(np.bincount(member, minlength=len(keys)))
+    for (code, own), start, end in zip(keys.tolist(), [0, *ends[:-1]], ends, strict=True):
+        at = rows[start:end]
+        relevant, judged = judge(relevance, code)
+        present = counts.copy()
+        if own >= 0:
+            present[own] -= 1
+        n, m = int(present.sum()), int(present[relevant].sum())
+        if m:
+            found.ap[at] = average_precision(n, m, harmonic[n])
+        found.precision[at] = m / n
+        if judged is not None:
+            found.items[:, at] = ((judged * present).sum(axis=1) / n)[:, None, None]
+
+
+def average_precision(n: int, m: int, harmonic: float) -> float:
+    """Expected AP of a random order of ``n`` items, ``m`` of them relevant, H_n = ``harmonic``.
+
+    The item at rank i is relevant with probability m/n, and then each earlier one with (m−1)/(n−1):
+    AP = (1/n) Σ_i (1 + (i−1)(m−1)/(n−1)) / i.
+    """
+    if n == 1:
+        return 1.0
+    return float((harmonic + (m - 1) / (n - 1) * (n - harmonic)) / n)

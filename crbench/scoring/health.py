@@ -1,0 +1,119 @@
+"""Is there anything in the embeddings: spread, rank, ties, and the gap between the modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crbench.scoring.protocol import SAME_MODAL, check_directions
+from crbench.scoring.tiles import GRID_BITS, fixed_point
+
+# Below or above these a set of embeddings is called collapsed; they stand in each record.
+THRESHOLDS = {
+    "min_spread": 0.01,  # feature_std × √D: 1 for directions all over the sphere, 0 for one point
+    "min_effective_rank": 1.5,  # 1: all items on one line, as with two points
+    "max_tied_share": 0.5,  # of the scores that equal another of the same query
+}
+_ROWS = 8192
+
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def health(
+    embeddings: Mapping[str, Pair], tied_share: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Health of the embeddings that serve each direction, given as in ``score_directions``.
+
+    Of each array (N, D), after normalisation: ``feature_std`` (mean over features of the sd over
+    items), ``spread`` (feature_std × √D, in [0, 1]), ``effective_rank`` (exponential of the entropy
+    of the normalised singular values of the centred embeddings; Roy & Vetterli 2007; 0 of a single
+    point). ``directions`` holds these for query and gallery, the ``gap`` between their means in a
+    cross-modal direction (the modality gap, Liang et al. 2022), and the ``tied_share`` given.
+    ``modalities`` repeats those of the galleries of aa and bb (else of the cross-modal ones),
+    ``gap`` that of ab (else of ba; null without one). ``collapsed`` is true where a named
+    threshold is crossed, with ``collapsed_reason``. Values carry 6 significant digits, beyond
+    which they depend on the machine.
+    """
+    seen: dict[int, tuple[dict[str, float], np.ndarray]] = {}
+    directions: dict[str, dict[str, Any]] = {}
+    modalities: dict[str, dict[str, float]] = {}
+    for direction in check_directions(embeddings):
+        entry: dict[str, Any] = {}
+        means = []
+        for role, array in zip(("query", "gallery"), embeddings[direction], strict=True):
+            if id(array) not in seen:
+                seen[id(array)] = _one(array, f"{direction} {role} embeddings")
+            entry[role], mean = seen[id(array)]
+            means.append(mean)
+        if direction not in SAME_MODAL and len(means[0]) == len(means[1]):
+            entry["gap"] = _round(float(np.linalg.norm(means[0] - means[1])))
+        if tied_share is not None and direction in tied_share:
+            entry["tied_share"] = _round(tied_share[direction])
+        directions[direction] = entry
+        modalities.setdefault(direction[1], entry["gallery"])
+    gaps = [directions[d].get("gap") for d in ("ab", "ba") if d in directions]
+    reason = _reason(directions)
+    return {
+        "modalities": dict(sorted(modalities.items())),
+        "gap": gaps[0] if gaps else None,
+        "directions": directions,
+        "collapsed": reason is not None,
+        "collapsed_reason": reason,
+        "thresholds": dict(THRESHOLDS),
+    }
+
+
+def _one(array: np.ndarray, name: str) -> tuple[dict[str, float], np.ndarray]:
+    codes = fixed_point(array, name)
+    n, width = codes.shape
+    mean = codes.sum(axis=0, dtype=np.int64) / (n * 2.0**GRID_BITS)
+    scatter = np.zeros((width, width))
+    for start in range(0, n, _ROWS):
+        part = codes[start : start + _ROWS] / 2.0**GRID_BITS - mean
+        scatter += part.T @ part
+    covariance = scatter / n
+    std = float(np.sqrt(np.maximum(np.diagonal(covariance), 0.0)).mean())
+    numbers = {
+        "feature_std": _round(std),
+        "spread": _round(std * width**0.5),
+        "effective_rank": _round(_effective_rank(covariance)),
+    }
+    return numbers, mean
+
+
+def _effective_rank(covariance: np.ndarray) -> float:
+    """exp of the entropy of the normalised singular values; 0 where there is no variance."""
+    # the grid alone leaves a variance of 2⁻⁵⁴ a feature: less than 1e-12 is no variance
+    power = np.linalg.eigvalsh(covariance)
+    singular = np.sqrt(power[power > 1e-12])
+    if not len(singular):
+        return 0.0
+    p = singular / singular.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def _reason(directions: Mapping[str, Mapping[str, Any]]) -> str | None:
+    checks = (
+        ("spread", "min_spread", "one point"),
+        ("effective_rank", "min_effective_rank", "one line"),
+    )
+    for direction, entry in directions.items():
+        for role in ("query", "gallery"):
+            for key, threshold, what in checks:
+                value, limit = entry[role][key], THRESHOLDS[threshold]
+                if value < limit:
+                    return (
+                        f"{direction} {role} embeddings lie on {what}: {key} {value:g} is below "
+                        f"{threshold} {limit:g}"
+                    )
+        share, limit = entry.get("tied_share", 0.0), THRESHOLDS["max_tied_share"]
+        if share > limit:
+            return f"{direction}: tied_share {share:g} is above max_tied_share {limit:g}"
+    return None
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,164 @@
+"""Spread over queries: bootstrap intervals, and the paired comparison of two runs.
+
+Every resample draws the queries with replacement; all metrics and directions share the draws. Sums
+are exact (values rounded to a grid of at least 2⁻³⁰, counts whole), so that intervals do not depend
+on how a matrix product adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from crbench.errors import UserError
+from crbench.scoring.metrics import PerQuery, add_derived, mean_arrays
+
+MIN_RESAMPLES = 1000
+LEVEL = (2.5, 97.5)  # percentiles of a 95 % interval
+_DRAWS = 4_000_000  # draws held at a time
+
+
+def check_resamples(resamples: int) -> None:
+    """UserError unless ``resamples`` is 0 (no intervals) or at least 1,000."""
+    if resamples != 0 and resamples < MIN_RESAMPLES:
+        raise UserError(
+            f"{resamples} resamples are too few for a 95 % interval",
+            where="resamples",
+            fix=f"give at least {MIN_RESAMPLES}, or 0 for none",
+        )
+
+
+def resampled_means(columns: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means ``(resamples, M)`` of ``columns`` (n, M) in [−1, 1] over queries drawn anew each time.
+
+    NaN entries are left out; a resample with no other entry gives NaN.
+    """
+    n = len(columns)
+    grid = 2.0 ** (52 - max(n - 1, 1).bit_length())  # n values of at most 1 sum without rounding
+    holes = np.isnan(columns)
+    partial = np.flatnonzero(holes.any(axis=0))
+    whole = np.rint(np.where(holes, 0.0, columns) * grid)
+    present = (~holes[:, partial]).astype(np.float64)
+    out = np.empty((resamples, columns.shape[1]))
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWS // n)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        draws = rng.integers(0, n, size=(rows, n))
+        draws += np.arange(rows)[:, None] * n
+        counts = np.bincount(draws.reshape(-1), minlength=rows * n).reshape(rows, n).astype(float)
+        size = np.full((rows, columns.shape[1]), float(n))
+        size[:, partial] = counts @ present
+        with np.errstate(invalid="ignore"):
+            out[start : start + rows] = counts @ whole / grid / size
+    return out
+
+
+def resampled(
+    measured: Mapping[str, PerQuery], ks: Sequence[int], resamples: int, seed: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """``(resamples,)`` values of each metric in each direction, under the same draws."""
+    keys = [(d, m) for d, part in measured.items() for m in part.values]
+    result: dict[str, dict[str, np.ndarray]] = {d: {} for d in measured}
+    if keys:
+        table = np.stack([measured[d].values[m] for d, m in keys], axis=1)
+        for (d, m), column in zip(keys, resampled_means(table, resamples, seed).T, strict=True):
+            result[d][m] = column
+    return {d: add_derived(part, ks) for d, part in result.items()}
+
+
+def interval(samples: np.ndarray) -> tuple[float | None, float | None]:
+    """95 % percentile interval of ``samples`` (B,), NaN left out; (None, None) of nothing."""
+    kept = samples[~np.isnan(samples)]
+    if not len(kept):
+        return None, None
+    low, high = np.percentile(kept, LEVEL)
+    return float(low), float(high)
+
+
+def compare(
+    a: Sequence[Mapping[str, PerQuery]],
+    b: Sequence[Mapping[str, PerQuery]],
+    *,
+    ks: Sequence[int],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """Paired comparison of two methods, one entry per training seed each (one entry: of two runs).
+
+    All runs must cover the same queries. Each resample draws queries, the same for all runs, and
+    then training seeds: pairs of runs where both sides have as many (give them in the order of the
+    seeds), else each side on its own. Returns direction → metric → difference of the means
+    (a − b), its 95 % interval, two-sided p and the numbers of queries and seeds.
+    """
+    check_resamples(resamples)
+    if not a or not b:
+        raise UserError("nothing to compare", where="compare", fix="give a run on each side")
+    directions = _common(list(a) + list(b))
+    rng = np.random.default_rng([seed, 1])
+    paired = len(a) == len(b)
+    drawn_a = rng.integers(0, len(a), (resamples, len(a)))
+    drawn_b = drawn_a if paired else rng.integers(0, len(b), (resamples, len(b)))
+    point_a, spread_a = _runs(a, directions, ks, resamples, seed)
+    point_b, spread_b = _runs(b, directions, ks, resamples, seed)
+    result: dict[str, dict[str, dict[str, float | int | None]]] = {}
+    row = np.arange(resamples)[:, None]
+    for d in directions:
+        result[d] = {}
+        for metric in sorted(set(point_a[d]) & set(point_b[d])):
+            value = point_a[d][metric].mean() - point_b[d][metric].mean()
+            means_a = spread_a[d][metric].T[row, drawn_a].mean(axis=1)
+            means_b = spread_b[d][metric].T[row, drawn_b].mean(axis=1)
+            low, high = interval(means_a - means_b)
+            result[d][metric] = {
+                "difference": None if np.isnan(value) else float(value),
+                "low": low,
+                "high": high,
+                "p": _two_sided(means_a - means_b),
+                "n_query": len(a[0][d].ids),
+                "n_seeds_a": len(a),
+                "n_seeds_b": len(b),
+            }
+    return result
+
+
+def _common(runs: Sequence[Mapping[str, PerQuery]]) -> list[str]:
+    directions = [d for d in runs[0] if all(d in run for run in runs)]
+    for d in directions:
+        for run in runs:
+            ids, other = runs[0][d].ids, run[d].ids
+            if not np.array_equal(ids, other):
+                odd = sorted(set(ids.tolist()) ^ set(other.tolist()))[:5]
+                raise UserError(
+                    f"the runs were scored on different queries, e.g. {', '.join(odd)}",
+                    where=f"direction {d}",
+                    fix="evaluate both under the same protocol",
+                )
+    return directions
+
+
+def _runs(
+    runs: Sequence[Mapping[str, PerQuery]],
+    directions: Sequence[str],
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, np.ndarray]]]:
+    """Per direction and metric: values (S,) of the runs, and their resamples (S, B)."""
+    spread = [resampled({d: run[d] for d in directions}, ks, resamples, seed) for run in runs]
+    point = [{d: mean_arrays(run[d].values, ks) for d in directions} for run in runs]
+    stacked = [
+        {d: {m: np.stack([part[d][m] for part in parts]) for m in parts[0][d]} for d in directions}
+        for parts in (point, spread)
+    ]
+    return stacked[0], stacked[1]
+
+
+def _two_sided(differences: np.ndarray) -> float | None:
+    """Two-sided bootstrap p of no difference: at least 1 / (B + 1), at most 1."""
+    kept = differences[~np.isnan(differences)]
+    if not len(kept):
+        return None
+    tail = min(np.count_nonzero(kept <= 0), np.count_nonzero(kept >= 0))
+    return float(min(1.0, 2 * (tail + 1) / (len(kept) + 1)))

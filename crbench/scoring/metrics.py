@@ -1,0 +1,221 @@
+"""Per-query values of one direction, and what they come to over the queries.
+
+A block of queries is scored against the whole gallery, each row is sorted once and only numbers are
+kept: memory is one block of scores, never queries × gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crbench.scoring import ranking
+from crbench.scoring.protocol import PAIR_KS, SAME_MODAL, Items, positions_of
+from crbench.scoring.relevance import Relevance, judge, relevance_of
+from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
+
+ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge's values
+_CHUNK = 8  # rows per task: small enough to share out evenly
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One direction to rank: relevance by label, the query's own place in the gallery, cut-offs.
+
+    ``own`` (Nq,) is the gallery position left out of a query's ranking, ``pair`` (Nq,) the one that
+    ``pair_r`` looks for, both −1 where there is none; ``pair`` is None in same-modal directions.
+    """
+
+    direction: str
+    relevance: Relevance | None
+    own: np.ndarray
+    pair: np.ndarray | None
+    ks: tuple[int, ...]
+    n_gallery: int
+
+    @property
+    def kind(self) -> str:
+        """Label kind: none, single or multi."""
+        if self.relevance is None:
+            return "none"
+        return "multi" if self.relevance.multi else "single"
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Items ranked for each query, ``(Nq,)``."""
+        return self.n_gallery - (self.own >= 0)
+
+
+@dataclass(frozen=True)
+class PerQuery:
+    """Values of each query in one direction, in the order of ``ids`` (sorted); NaN = undefined.
+
+    ``values`` maps a metric's name to float64 ``(Nq,)``; ``tied_share`` is the share of scores that
+    equal another of the same query.
+    """
+
+    direction: str
+    ids: np.ndarray
+    values: dict[str, np.ndarray]
+    tied_share: float
+
+
+def make_task(direction: str, query: Items, gallery: Items, kind: str, ks: Sequence[int]) -> Task:
+    """The task of ``direction`` on two checked item sets."""
+    same = positions_of(query.ids, gallery.ids)
+    none = np.full(len(query), -1, np.int64)
+    own, pair = (same, None) if direction in SAME_MODAL else (none, same)
+    relevance = relevance_of(query, gallery, kind)
+    return Task(direction, relevance, own, pair, tuple(ks), len(gallery))
+
+
+def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
+    """Names of the metrics of a direction, in the order of the record."""
+    names = [] if kind == "none" else ["map"] + [f"p@{k}" for k in ks]
+    if kind == "multi":
+        for base in ("f1_item", "f1_query", "f1_dataset", "label_p", "label_r"):
+            names += [f"{base}@{k}" for k in ks]
+    if direction not in SAME_MODAL:
+        names += [f"pair_r@{k}" for k in PAIR_KS]
+    return names
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ranking finds for each query, NaN where undefined; K cut-offs, see ``Task.ks``."""
+
+    ap: np.ndarray  # (Nq,)
+    precision: np.ndarray  # (Nq, K)
+    items: np.ndarray  # (3, Nq, K): label_p, label_r, f1_item
+    pair: np.ndarray  # (Nq, len(PAIR_KS))
+
+
+def nothing_found(task: Task) -> Found:
+    """All NaN, to be filled."""
+    n, k = len(task.own), len(task.ks)
+    shapes = ((n,), (n, k), (len(ITEM_METRICS), n, k), (n, len(PAIR_KS)))
+    return Found(*(np.full(shape, np.nan) for shape in shapes))
+
+
+def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found, run: Map) -> int:
+    """Fill ``found`` for ``queries`` (n,) from their ``scores`` (n, Ng); returns the tied scores.
+
+    The own item of a query is set to −inf in ``scores``. Queries with equal labels should follow
+    each other: the relevant items are then looked up once.
+    """
+    ks, pair_ks = np.asarray(task.ks), np.asarray(PAIR_KS)
+    tied = np.zeros(len(queries), np.int64)
+
+    def chunk(start: int) -> None:
+        last_code, judged, at = -1, None, np.empty(0, np.int64)
+        for row in range(start, min(start + _CHUNK, len(queries))):
+            q, line = int(queries[row]), scores[row]
+            own = int(task.own[q])
+            if own >= 0:
+                line[own] = -np.inf
+            ascending = np.sort(line)[1 if own >= 0 else 0 :]
+            flags = ranking.repeats(ascending)
+            tied[row] = ranking.count_tied(flags)
+            if task.pair is not None and task.pair[q] >= 0:
+                found.pair[q] = ranking.recall_of_one(ascending, line[task.pair[q]], pair_ks)
+            if task.relevance is None:
+                continue
+            code = int(task.relevance.query[q])
+            if code != last_code:
+                relevant, judged = judge(task.relevance, code)
+                at, last_code = np.flatnonzero(relevant[task.relevance.gallery]), code
+            hits = np.sort(line[at])
+            if len(hits) and hits[0] == -np.inf:
+                hits = hits[1:]
+            cut = ranking.cuts(ascending, ks)
+            found.ap[q] = ranking.average_precision(ascending, hits, flags)
+            found.precision[q] = ranking.precision_at(cut, hits)
+            if judged is not None:
+                found.items[:, q] = ranking.means_at(cut, line, task.relevance.gallery, judged)
+
+    run(chunk, range(0, len(queries), _CHUNK))
+    return int(tied.sum())
+
+
+def measure(
+    task: Task,
+    ids: np.ndarray,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    run: Map,
+    *,
+    tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
+    progress: Progress | None = None,
+) -> PerQuery:
+    """Rank every query; ``query`` (Nq, D), ``gallery`` (Ng, D) are codes of ``tiles.fixed_point``.
+
+    ``ids`` (Nq,) are the queries' ids; the result stands in their sorted order.
+    """
+    n = len(query)
+    found = nothing_found(task)
+    codes = np.zeros(n, np.int64) if task.relevance is None else task.relevance.query
+    order = np.argsort(codes, kind="stable")  # equal labels together
+    buffer = np.empty((tile[0], len(gallery)), np.float32)
+    tied = 0
+    for start in range(0, n, tile[0]):
+        block = order[start : start + tile[0]]
+        scores = score_tile(query[block], gallery, buffer, run, tile)
+        tied += rank_rows(task, block, scores, found, run)
+        if progress is not None:
+            progress(task.direction, min(start + tile[0], n), n)
+    return finish(task, ids, found, tied / int(task.sizes.sum()))
+
+
+def finish(task: Task, ids: np.ndarray, found: Found, tied: float) -> PerQuery:
+    """Per-query values by name, by sorted id, with f1_query, which follows from two others."""
+    columns: dict[str, np.ndarray] = {"map": found.ap}
+    for j, k in enumerate(task.ks):
+        columns[f"p@{k}"] = found.precision[:, j]
+        for name, item in zip(ITEM_METRICS, found.items, strict=True):
+            columns[f"{name}@{k}"] = item[:, j]
+        columns[f"f1_query@{k}"] = harmonic_mean(found.items[0, :, j], found.items[1, :, j])
+    for j, k in enumerate(PAIR_KS):
+        columns[f"pair_r@{k}"] = found.pair[:, j]
+    names = metric_names(task.direction, task.kind, task.ks)
+    order = np.argsort(ids, kind="stable")
+    values = {name: columns[name][order] for name in names if name in columns}
+    return PerQuery(task.direction, ids[order], values, tied)
+
+
+def harmonic_mean(p: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """2pr / (p + r), 0 where both are 0, NaN where one is NaN."""
+    total = np.asarray(p + r)
+    return np.asarray(2.0 * p * r / np.where(total == 0, 1.0, total))
+
+
+def add_derived(means: dict[str, np.ndarray], ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """``means`` with f1_dataset@k, the harmonic mean of the means of label_p@k and label_r@k."""
+    derived = dict(means)
+    for k in ks:
+        if f"label_p@{k}" in means:
+            p, r = means[f"label_p@{k}"], means[f"label_r@{k}"]
+            derived[f"f1_dataset@{k}"] = harmonic_mean(p, r)
+    return derived
+
+
+def mean_arrays(
+    values: Mapping[str, np.ndarray], ks: Sequence[int], rows: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Mean of each metric over ``rows`` (default all) in their order: 0-d, NaN where undefined."""
+    plain = {}
+    for name, column in values.items():
+        part = column if rows is None else column[rows]
+        part = part[~np.isnan(part)]
+        plain[name] = np.asarray(part.sum() / len(part) if len(part) else np.nan)
+    return add_derived(plain, ks)
+
+
+def means(
+    values: Mapping[str, np.ndarray], ks: Sequence[int], rows: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """:func:`mean_arrays` as numbers for a record, None where undefined."""
+    found = mean_arrays(values, ks, rows)
+    return {name: None if np.isnan(value) else float(value) for name, value in found.items()}

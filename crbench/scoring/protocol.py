@@ -1,0 +1,125 @@
+"""Who is ranked against whom: the four directions, the items, self-matches and pairs by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crbench.errors import UserError, unknown
+
+DIRECTIONS = ("aa", "bb", "ab", "ba")  # query modality first
+SAME_MODAL = ("aa", "bb")
+LABEL_KINDS = ("multi", "single", "none")
+KS = (1, 5, 10, 20, 50, 100)
+PAIR_KS = (1, 5)
+
+DEFINITIONS = {
+    "similarity": "cosine, in float32",
+    "ties": "expectation over a uniformly random order inside each group of equal scores",
+    "map": "mean over queries of average precision over the full gallery; relevant = same class "
+    "(single label) or at least one shared label (multi-label); queries without a relevant item "
+    "are left out and counted",
+    "p@k": "share of relevant items in the top k",
+    "label_p@k": "|Q and R| / |R| of the retrieved items' labels, mean over the top k",
+    "label_r@k": "|Q and R| / |Q|, mean over the top k",
+    "f1_item@k": "F1 of each (query, item), mean over the top k, then over queries",
+    "f1_query@k": "harmonic mean of a query's label_p@k and label_r@k, mean over queries",
+    "f1_dataset@k": "harmonic mean of label_p@k and label_r@k averaged over everything",
+    "pair_r@k": "the query's own pair is in the top k; null where queries and gallery are disjoint",
+    "interval": "95 % percentile bootstrap over queries",
+    "chance": "the value when every score is tied",
+}
+
+
+@dataclass(frozen=True)
+class Items:
+    """Ids ``(N,)`` of str and labels of a query set or a gallery.
+
+    Labels are multi-hot ``(N, C)`` of 0 and 1, one class index per item ``(N,)``, or None.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def check_directions(directions: Iterable[str]) -> tuple[str, ...]:
+    """The given directions in canonical order; an unknown one is a UserError."""
+    given = list(directions)
+    for direction in given:
+        if direction not in DIRECTIONS:
+            raise unknown("direction", str(direction), DIRECTIONS)
+    if not given:
+        raise UserError("no direction to score", fix=f"give some of {', '.join(DIRECTIONS)}")
+    return tuple(d for d in DIRECTIONS if d in given)
+
+
+def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    """Ascending distinct cut-offs; a k below 1 is a UserError."""
+    for k in ks:
+        if int(k) != k or k < 1:
+            raise UserError(f"k is {k}", where="ks", fix="give whole numbers of 1 or more")
+    return tuple(sorted({int(k) for k in ks}))
+
+
+def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Items:
+    """Validated copy of ``items`` with str ids and integer labels; ``role`` names it in errors."""
+    if label_kind not in LABEL_KINDS:
+        raise unknown("label kind", label_kind, LABEL_KINDS)
+    ids = np.asarray(items.ids)
+    if ids.ndim != 1:
+        raise UserError(f"ids have shape {ids.shape}, not (N,)", where=f"{role} ids")
+    if len(ids) == 0:
+        raise UserError(f"the {role} is empty", where=f"{role} ids", fix="give at least one item")
+    ids = ids.astype(str)
+    order = np.argsort(ids, kind="stable")
+    repeats = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if len(repeats):
+        first, second = sorted((int(order[repeats[0]]), int(order[repeats[0] + 1])))
+        raise UserError(
+            f"id '{ids[first]}' repeats ({len(repeats)} repeated in all)",
+            where=f"{role} ids, rows {first} and {second}",
+            fix="give each item an id of its own",
+        )
+    if label_kind == "none":
+        return Items(ids, None)
+    return Items(ids, _check_labels(items.labels, ids, role, label_kind, n_classes))
+
+
+def _check_labels(
+    given: np.ndarray | None, ids: np.ndarray, role: str, kind: str, n_classes: int
+) -> np.ndarray:
+    where = f"{role} labels"
+    if given is None:
+        raise UserError(f"a {kind}-label set needs labels, got none", where=where)
+    labels = np.asarray(given)
+    ndim = 2 if kind == "multi" else 1
+    if labels.ndim != ndim or len(labels) != len(ids):
+        shape = f"({len(ids)}, C)" if kind == "multi" else f"({len(ids)},)"
+        raise UserError(f"labels have shape {labels.shape}, not {shape}", where=where)
+    if labels.dtype.kind not in "biu":
+        raise UserError(f"labels have dtype {labels.dtype}", where=where, fix="give integers")
+    if kind == "multi" and n_classes and labels.shape[1] != n_classes:
+        raise UserError(f"{labels.shape[1]} label columns for {n_classes} classes", where=where)
+    wide = labels.astype(np.int64)
+    top = 1 if kind == "multi" else (n_classes - 1 if n_classes else np.iinfo(np.int64).max)
+    bad = (wide < 0) | (wide > top)
+    if bad.any():
+        row = int(np.flatnonzero(bad.reshape(len(ids), -1).any(axis=1))[0])
+        value = wide[row][bad[row]][0] if kind == "multi" else wide[row]
+        raise UserError(
+            f"label {value} is not in 0…{top}", where=f"{where}, row {row} (id '{ids[row]}')"
+        )
+    return labels.astype(np.uint8) if kind == "multi" else wide
+
+
+def positions_of(ids: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Position of each id ``(N,)`` in ``within`` ``(M,)``, −1 where absent; int64 ``(N,)``."""
+    order = np.argsort(within, kind="stable")
+    slot = np.minimum(np.searchsorted(within[order], ids), len(within) - 1)
+    found = order[slot]
+    return np.where(within[found] == ids, found, -1).astype(np.int64)

@@ -1,0 +1,267 @@
+"""Arrays in, numbers out: the scores of all directions, and the top k for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crbench.errors import UserError
+from crbench.scoring import chance as analytic
+from crbench.scoring.intervals import check_resamples, interval, resampled
+from crbench.scoring.metrics import (
+    PerQuery,
+    Progress,
+    Task,
+    make_task,
+    means,
+    measure,
+    metric_names,
+)
+from crbench.scoring.protocol import (
+    KS,
+    Items,
+    check_directions,
+    check_items,
+    check_ks,
+    positions_of,
+)
+from crbench.scoring.tiles import (
+    GALLERY_TILE,
+    QUERY_TILE,
+    check_widths,
+    fixed_point,
+    score_tile,
+    workers,
+)
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def per_query(
+    embeddings: Mapping[str, Pair],
+    query: Items,
+    gallery: Items,
+    *,
+    label_kind: str,
+    n_classes: int = 0,
+    ks: Sequence[int] = KS,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
+) -> dict[str, PerQuery]:
+    """Values of every query in each direction of ``embeddings``; see :func:`score_directions`.
+
+    ``threads`` (default: usable cores) and ``tile`` change speed and memory, never a bit of the
+    result.
+    """
+    ks = check_ks(ks)
+    query = check_items(query, "query", label_kind, n_classes)
+    gallery = check_items(gallery, "gallery", label_kind, n_classes)
+    _check_label_widths(query, gallery)
+    result = {}
+    with workers(threads) as run:
+        for direction in check_directions(embeddings):
+            task = make_task(direction, query, gallery, label_kind, ks)
+            _check_not_empty(task, query)
+            left, right = embeddings[direction]
+            q = fixed_point(left, f"{direction} query embeddings", query.ids)
+            g = q
+            if left is not right or query.ids is not gallery.ids:
+                g = fixed_point(right, f"{direction} gallery embeddings", gallery.ids)
+            check_widths(q, g, f"{direction} embeddings")
+            result[direction] = measure(task, query.ids, q, g, run, tile=tile, progress=progress)
+    return result
+
+
+def _check_label_widths(query: Items, gallery: Items) -> None:
+    widths = [i.labels.shape[1:] for i in (query, gallery) if i.labels is not None]
+    if len(set(widths)) > 1:
+        raise UserError(
+            f"query labels have {widths[0][0]} columns, gallery labels {widths[1][0]}",
+            where="query labels, gallery labels",
+        )
+
+
+def _check_not_empty(task: Task, query: Items) -> None:
+    alone = np.flatnonzero(task.sizes == 0)
+    if len(alone):
+        raise UserError(
+            "the gallery is empty once the query itself is left out",
+            where=f"direction {task.direction}, query row {alone[0]} (id '{query.ids[alone[0]]}')",
+            fix="give a gallery of at least two items",
+        )
+
+
+def score_directions(
+    embeddings: Mapping[str, Pair],
+    query: Items,
+    gallery: Items,
+    *,
+    label_kind: str,
+    classes: Sequence[str] = (),
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All metrics of all given directions, as a JSON-serialisable dict of fractions.
+
+    ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
+    ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
+    ``label_kind`` is multi, single or none. In aa and bb the gallery item with the query's id is
+    left out. Intervals are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
+    ``progress(direction, done, total)`` is called after each block of queries.
+
+    Returns ``scores`` {direction: {metric: {value, low, high}}}, ``chance``, ``per_class``,
+    ``counts`` and ``tied_share``; null where a metric is undefined. Equal inputs give equal bytes,
+    whatever the threads or the order of the items. Raises UserError naming array and row.
+    """
+    check_resamples(resamples)
+    measured = per_query(
+        embeddings,
+        query,
+        gallery,
+        label_kind=label_kind,
+        n_classes=len(classes),
+        ks=ks,
+        threads=threads,
+        progress=progress,
+    )
+    return summarise(
+        measured,
+        query,
+        gallery,
+        label_kind=label_kind,
+        classes=classes,
+        ks=ks,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def summarise(
+    measured: Mapping[str, PerQuery],
+    query: Items,
+    gallery: Items,
+    *,
+    label_kind: str,
+    classes: Sequence[str] = (),
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What :func:`score_directions` returns, from values per query that are already at hand."""
+    ks = check_ks(ks)
+    query = check_items(query, "query", label_kind, len(classes))
+    gallery = check_items(gallery, "gallery", label_kind, len(classes))
+    spread = resampled(measured, ks, resamples, seed) if resamples else {}
+    result: dict[str, Any] = {
+        "scores": {}, "chance": {}, "per_class": {}, "counts": {}, "tied_share": {}
+    }  # fmt: skip
+    for direction, part in measured.items():
+        names = metric_names(direction, label_kind, ks)
+        values = means(part.values, ks)
+        task = make_task(direction, query, gallery, label_kind, ks)
+        random = analytic.chance(task, query.ids)
+        result["scores"][direction] = {}
+        for name in names:
+            low, high = interval(spread[direction][name]) if resamples else (None, None)
+            cell = {"value": values[name], "low": low, "high": high}
+            result["scores"][direction][name] = cell
+        by_chance = means(random.values, ks)
+        result["chance"][direction] = {name: by_chance[name] for name in names}
+        result["per_class"][direction] = _per_class(part, query, label_kind, classes, names, ks)
+        result["counts"][direction] = _counts(task, part, query, gallery, label_kind)
+        result["tied_share"][direction] = part.tied_share
+    return result
+
+
+def _per_class(
+    part: PerQuery,
+    query: Items,
+    kind: str,
+    classes: Sequence[str],
+    names: Sequence[str],
+    ks: Sequence[int],
+) -> dict[str, dict[str, float | None]]:
+    """Mean of each metric over the queries that carry a class, by class name."""
+    if kind == "none" or query.labels is None:
+        return {}
+    labels = query.labels[np.argsort(query.ids, kind="stable")]
+    count = labels.shape[1] if kind == "multi" else max(len(classes), int(labels.max()) + 1)
+    titles = list(classes) or [str(c) for c in range(count)]
+    table: dict[str, dict[str, float | None]] = {name: {} for name in names}
+    for c, title in enumerate(titles):
+        rows = np.flatnonzero(labels[:, c] if kind == "multi" else labels == c)
+        found = means(part.values, ks, rows)
+        for name in names:
+            table[name][title] = found[name]
+    return table
+
+
+def _counts(task: Task, part: PerQuery, query: Items, gallery: Items, kind: str) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "n_query": len(query),
+        "n_gallery": len(gallery),
+        "n_self_excluded": int((task.own >= 0).sum()),
+    }
+    if task.pair is not None:
+        counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
+    if kind != "none":
+        counts["n_queries_without_relevant"] = int(np.isnan(part.values["map"]).sum())
+    if kind == "multi":
+        assert query.labels is not None and gallery.labels is not None
+        counts["n_empty_labels_query"] = int((query.labels.sum(axis=1) == 0).sum())
+        counts["n_empty_labels_gallery"] = int((gallery.labels.sum(axis=1) == 0).sum())
+    smallest = int(task.sizes.min())
+    counts["k_clipped"] = {str(k): smallest for k in task.ks if k > smallest}
+    return counts
+
+
+def top_k(
+    query: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    exclude_self: bool,
+    *,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest gallery rows of each query: indices (Nq, k) int64 and scores (Nq, k) float32.
+
+    Scores are those of the metrics. Equal scores stand in the order of the gallery's ids. Where
+    fewer than k items are left, k is their number (the smallest over the queries).
+    """
+    (k,) = check_ks([k])
+    queries = check_items(Items(query_ids), "query", "none", 0)
+    galleries = check_items(Items(gallery_ids), "gallery", "none", 0)
+    direction = "aa" if exclude_self else "ab"
+    task = make_task(direction, queries, galleries, "none", (k,))
+    _check_not_empty(task, queries)
+    q = fixed_point(query, "query embeddings", queries.ids)
+    g = fixed_point(gallery, "gallery embeddings", galleries.ids)
+    check_widths(q, g, "embeddings")
+    k = min(k, int(task.sizes.min()))
+    by_id = positions_of(galleries.ids, np.sort(galleries.ids))
+    indices = np.empty((len(q), k), np.int64)
+    scores = np.empty((len(q), k), np.float32)
+    buffer = np.empty((QUERY_TILE, len(g)), np.float32)
+    with workers(threads) as run:
+        for start in range(0, len(q), QUERY_TILE):
+            block = score_tile(q[start : start + QUERY_TILE], g, buffer, run)
+
+            def one(row: int, block: np.ndarray = block, start: int = start) -> None:
+                line, own = block[row], task.own[start + row]
+                if own >= 0:
+                    line[own] = -np.inf
+                least = np.partition(line, len(line) - k)[len(line) - k]
+                near = np.flatnonzero(line >= least)
+                near = near[np.lexsort((by_id[near], -line[near]))][:k]
+                indices[start + row], scores[start + row] = near, line[near]
+
+            run(one, range(len(block)))
+    return indices, scores
