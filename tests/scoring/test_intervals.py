@@ -1,0 +1,117 @@
+"""Bootstrap intervals against a plain loop and theory; the paired comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crbench.errors import UserError
+from crbench.scoring import PerQuery, compare
+from crbench.scoring.intervals import interval, resampled, resampled_means
+
+
+def part(columns: dict[str, np.ndarray], direction: str = "ab") -> PerQuery:
+    n = len(next(iter(columns.values())))
+    return PerQuery(direction, np.array([f"p{i:05d}" for i in range(n)]), columns, 0.0)
+
+
+def test_equals_a_plain_loop_with_the_same_draws() -> None:
+    rng = np.random.default_rng(0)
+    n = 57
+    p, r, ap = rng.random((3, n))
+    ap[rng.random(n) < 0.3] = np.nan
+    measured = part({"map": ap, "label_p@5": p, "label_r@5": r})
+    found = resampled({"ab": measured}, (5,), 1000, seed=3)["ab"]
+    draws = np.random.default_rng(3)
+    for b in range(1000):
+        rows = draws.integers(0, n, size=(1, n))[0]
+        x, y = p[rows].mean(), r[rows].mean()
+        assert found["label_p@5"][b] == pytest.approx(x, abs=1e-12)
+        assert found["f1_dataset@5"][b] == pytest.approx(2 * x * y / (x + y), abs=1e-12)
+        assert found["map"][b] == pytest.approx(np.nanmean(ap[rows]), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 100, 5000])
+def test_spread_is_the_standard_error(n: int) -> None:
+    column = np.random.default_rng(n).random((n, 1))
+    means = resampled_means(column, 2000, 0)
+    assert means.mean() == pytest.approx(column.mean(), abs=1e-2)
+    assert means.std() == pytest.approx(column.std() / np.sqrt(n), rel=0.1, abs=1e-12)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(5)
+    columns = rng.random((80, 300)) ** 2  # 300 experiments of 80 queries, true mean 1/3
+    means = resampled_means(columns, 1000, 1)
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    covered = ((low < 1 / 3) & (high > 1 / 3)).mean()
+    assert 0.90 < covered < 0.98
+    assert interval(means[:, 0]) == (low[0], high[0])
+
+
+def test_undefined_values_give_no_interval() -> None:
+    means = resampled_means(np.full((9, 1), np.nan), 1000, 0)
+    assert interval(means[:, 0]) == (None, None)
+
+
+def test_many_draws_run_in_blocks_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = np.random.default_rng(0).random((333, 2))
+    expected = resampled_means(column, 1000, 7)
+    monkeypatch.setattr("crbench.scoring.intervals._DRAWS", 1000)
+    assert np.array_equal(resampled_means(column, 1000, 7), expected)
+
+
+def test_a_run_compared_with_itself() -> None:
+    run = {"ab": part({"map": np.random.default_rng(0).random(50)})}
+    cell = compare([run], [run], ks=(5,))["ab"]["map"]
+    assert (cell["difference"], cell["low"], cell["high"], cell["p"]) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_pairing_finds_a_difference_that_the_intervals_hide() -> None:
+    rng = np.random.default_rng(0)
+    b = rng.random(400) * 0.8
+    a = b + 0.02 + rng.normal(0, 0.05, 400)  # far less than the spread over queries
+    runs = {"ab": part({"map": a})}, {"ab": part({"map": b})}
+    cell = compare([runs[0]], [runs[1]], ks=(5,))["ab"]["map"]
+    assert cell["difference"] == pytest.approx(a.mean() - b.mean())
+    assert 0 < cell["low"] < cell["difference"] < cell["high"]
+    assert cell["p"] < 0.01
+    back = compare([runs[1]], [runs[0]], ks=(5,))["ab"]["map"]
+    assert (back["low"], back["high"]) == pytest.approx((-cell["high"], -cell["low"]))
+    alone = [interval(resampled_means(x[:, None], 1000, 0)[:, 0]) for x in (a, b)]
+    assert alone[0][0] < alone[1][1]
+
+
+def test_no_difference_is_found_where_there_is_none() -> None:
+    found = []
+    for seed in range(60):
+        a, b = np.random.default_rng(seed).random((2, 60))
+        runs = {"ab": part({"map": a})}, {"ab": part({"map": b})}
+        found.append(compare([runs[0]], [runs[1]], ks=(5,))["ab"]["map"]["p"])
+    assert np.mean(np.array(found) < 0.05) < 0.17
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_seeds_add_their_spread() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.random(300)
+
+    def runs(shifts: list[float]) -> list[dict[str, PerQuery]]:
+        return [{"ab": part({"map": base * 0.5 + s, "p@5": base})} for s in shifts]
+
+    steady = compare(runs([0.2, 0.2, 0.2]), runs([0.1, 0.1, 0.1]), ks=(5,))["ab"]["map"]
+    shaky = compare(runs([0.5, 0.1, 0.0]), runs([0.1, 0.1, 0.1]), ks=(5,))["ab"]["map"]
+    assert steady["difference"] == pytest.approx(shaky["difference"])
+    assert steady["p"] < 0.01 < shaky["p"]
+    assert shaky["high"] - shaky["low"] > 10 * (steady["high"] - steady["low"])
+    assert (shaky["n_seeds_a"], shaky["n_query"]) == (3, 300)
+    uneven = compare(runs([0.2, 0.2]), runs([0.1]), ks=(5,))["ab"]["map"]
+    assert uneven["difference"] == pytest.approx(0.1)
+
+
+def test_other_queries_are_refused() -> None:
+    run = {"ab": part({"map": np.ones(5)})}
+    with pytest.raises(UserError, match=r"different queries, e\.g\. p00005"):
+        compare([run], [{"ab": part({"map": np.ones(6)})}], ks=(5,))
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare([run], [], ks=(5,))
