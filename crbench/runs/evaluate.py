@@ -74,7 +74,7 @@ def evaluate(
         resamples=RESAMPLES,
         seed=derive("bootstrap", data.digest, name),
     )
-    condition = health(arrays)
+    condition = health(arrays, result["tied_share"])
     now = time.perf_counter()
     record = Record(
         run=f"{info.method_card.name}-{info.method_card.scale}-seed{info.seed}",

@@ -80,8 +80,10 @@ def train(
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
     elif model.trained_by == "gradient" and card.train.epochs > 0:
         info = _loop(model, pairs, run, info, resume, quiet)
-    about = {"method": card.to_dict(), "bands": {m: data.card.modality(m).bands for m in "ab"}}
-    about["statistics"] = {m: data.stats(m) for m in "ab"}
+    about: dict[str, Any] = {"method": card.to_dict(), "bands": {m: data.card.modality(m).bands for m in "ab"}}
+    about["statistics"] = {
+        m: {name: values.tolist() for name, values in data.stats(m).items()} for m in "ab"
+    }
     save_weights(run.weights, model, about)
     run.write(info.model_copy(update={"finished": True}))
     run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
