@@ -140,9 +140,9 @@ def lay_out(rng: np.random.Generator, side: int, grounds: list[str], main: str |
         else:
             area = rng.uniform(0.1, 0.22) if form == "band" else rng.uniform(0.55, 0.98)
         label = np.where(_OVERLAYS[form](rng, side, area), k, label)
-    growth = rng.uniform(-1, 1, parcels)[cells]
+    growth = rng.uniform(-1, 1, parcels).astype(np.float32)[cells]
     relief = np.zeros((side, side), dtype=np.float32)
-    for k in np.unique(label):
+    for k in np.flatnonzero(np.bincount(label.ravel())).tolist():
         relief = np.where(label == k, _relief(rng, side, grounds[k]), relief)
     return Scene(list(grounds), label.ravel(), growth.ravel(), relief.ravel(), side)
 
@@ -154,17 +154,16 @@ def optical(rng: np.random.Generator, scene: Scene, bands: Array, noise: float) 
     """
     names = scene.grounds
     whole, single = rng.standard_normal((len(names), 1)), rng.standard_normal((len(names), 12))
-    cast = np.exp(0.10 * whole + 0.05 * single)
-    light = np.exp(0.15 * rng.standard_normal())
-    haze = 350 * rng.random() ** 2 * HAZE
+    cast = np.exp(0.05 * whole + 0.03 * single)
+    light = np.exp(0.08 * rng.standard_normal())
+    haze = 200 * rng.random() ** 2 * HAZE
     table = (spectra(names) * cast * light + haze) @ bands
     swing = (np.array(ENDMEMBERS["leaf"]) - np.array(ENDMEMBERS["soil"])) * light @ bands
-    reach = np.array([GROUNDS[name].growth for name in names])
+    reach = np.array([GROUNDS[name].growth for name in names], dtype=np.float32)
     radiance = table.T.astype(np.float32)[:, scene.label]
     radiance *= 1 + scene.relief
-    radiance += swing[:, None].astype(np.float32) * (scene.growth * reach[scene.label]).astype(
-        np.float32
-    )
+    if reach.any():
+        radiance += swing[:, None].astype(np.float32) * (scene.growth * reach[scene.label])
     grain = rng.standard_normal(radiance.shape, dtype=np.float32)
     return np.clip(radiance + (0.03 * radiance + np.float32(noise)) * grain, 1, None)
 
@@ -176,17 +175,21 @@ def backscatter(rng: np.random.Generator, scene: Scene, ratio: int, looks: float
     """
     names = scene.grounds
     level = np.array([[GROUNDS[name].vv, GROUNDS[name].vh] for name in names]).T
-    level = level + rng.normal(0, 0.7) + rng.normal(0, 0.3, (2, 1))
-    level = level + rng.normal(0, 0.5, level.shape)
+    level = level + rng.normal(0, 0.5) + rng.normal(0, 0.2, (2, 1))
+    level = level + rng.normal(0, 0.3, level.shape)
     reach = np.array([GROUNDS[name].growth for name in names])
-    decibel = level[:, scene.label] + 3.0 * scene.relief
-    decibel += np.array([[2.5], [4.0]]) * scene.growth * reach[scene.label]
-    intensity = block_mean(10 ** (decibel / 10), scene.side, ratio)
+    decibel = level.astype(np.float32)[:, scene.label]
+    decibel += np.float32(6) * scene.relief
+    swing = scene.growth * reach.astype(np.float32)[scene.label]
+    decibel += np.array([[2.5], [4.0]], dtype=np.float32) * swing
+    intensity = block_mean(np.exp(decibel * np.float32(np.log(10) / 10)), scene.side, ratio)
     return (intensity * rng.gamma(looks, 1 / looks, intensity.shape)).astype(np.float32)
 
 
 def block_mean(images: Array, side: int, ratio: int) -> Array:
     """Area average of (C, side²) images over ratio × ratio blocks: (C, (side / ratio)²)."""
+    if ratio == 1:
+        return images
     small = side // ratio
     blocks = images.reshape(len(images), small, ratio, small, ratio)
     return blocks.mean((2, 4)).reshape(len(images), small * small)

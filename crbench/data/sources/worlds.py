@@ -22,7 +22,7 @@ ENDMEMBERS: dict[str, tuple[float, ...]] = {
     "sea": (460, 380, 250, 130, 100, 80, 75, 68, 62, 58, 36, 25),
     "built": (1100, 1250, 1420, 1550, 1700, 1850, 1950, 2100, 2150, 2200, 2400, 2150),
     "sand": (1500, 1800, 2300, 2650, 2850, 2950, 3050, 3150, 3250, 3250, 3700, 3300),
-    "cloud": (6200, 6300, 6300, 6400, 6500, 6600, 6700, 6700, 6800, 6500, 4200, 3300),
+    "cloud": (3600, 3650, 3600, 3600, 3650, 3700, 3700, 3700, 3750, 3600, 2600, 2100),
 }
 
 
@@ -48,33 +48,35 @@ class Ground:
 
 
 GROUNDS: dict[str, Ground] = {
-    "arable": Ground({"soil": 0.5, "leaf": 0.5}, -11.5, -18.5, growth=0.4, rough=0.05, grain=6),
+    "arable": Ground({"soil": 0.5, "leaf": 0.5}, -12.5, -20.5, growth=0.25, rough=0.05, grain=6),
     "patchwork": Ground(
-        {"soil": 0.35, "leaf": 0.45, "straw": 0.2}, -10.4, -16.8, growth=0.2, rough=0.3, grain=10
+        {"soil": 0.35, "leaf": 0.45, "straw": 0.2}, -9.5, -18.0, growth=0.12, rough=0.25, grain=10
     ),
     "hedged farmland": Ground(
-        {"leaf": 0.6, "straw": 0.25, "soil": 0.15}, -10.2, -15.8, growth=0.1, rough=0.18, grain=7
+        {"leaf": 0.6, "straw": 0.25, "soil": 0.15}, -11.5, -16.5, growth=0.1, rough=0.18, grain=7
     ),
-    "orchard": Ground({"leaf": 0.5, "soil": 0.5}, -9.4, -15.0, growth=0.1, rough=0.1, rows=0.3),
-    "pasture": Ground({"leaf": 0.7, "straw": 0.3}, -13.0, -20.2, growth=0.15, rough=0.05, grain=5),
+    "orchard": Ground({"leaf": 0.5, "soil": 0.5}, -8.0, -15.5, growth=0.1, rough=0.1, rows=0.3),
+    "pasture": Ground({"leaf": 0.7, "straw": 0.3}, -15.0, -22.5, growth=0.15, rough=0.05, grain=5),
     "wooded farmland": Ground(
-        {"straw": 0.5, "leaf": 0.4, "soil": 0.1}, -10.8, -16.4, rough=0.26, grain=14
+        {"straw": 0.5, "leaf": 0.4, "soil": 0.1}, -13.0, -18.5, rough=0.26, grain=14
     ),
-    "broad-leaved": Ground({"leaf": 1.0}, -8.3, -13.4, rough=0.12, grain=14),
-    "coniferous": Ground({"needle": 1.0}, -9.4, -14.8, rough=0.14, grain=16),
-    "mixed forest": Ground({"leaf": 0.5, "needle": 0.5}, -8.8, -14.1, rough=0.2, grain=10),
-    "grassland": Ground({"straw": 0.85, "soil": 0.15}, -13.6, -21.5, rough=0.08, grain=6),
-    "heath": Ground({"straw": 0.4, "needle": 0.45, "soil": 0.15}, -11.6, -17.4, rough=0.15),
-    "shrub": Ground({"leaf": 0.5, "needle": 0.15, "straw": 0.35}, -9.9, -15.4, rough=0.24, grain=9),
-    "sand": Ground({"sand": 1.0}, -17.0, -25.0, rough=0.06, grain=5, form="blob"),
+    "broad-leaved": Ground({"leaf": 1.0}, -6.5, -11.5, rough=0.12, grain=14),
+    "coniferous": Ground({"needle": 1.0}, -9.2, -12.8, rough=0.14, grain=16),
+    "mixed forest": Ground({"leaf": 0.5, "needle": 0.5}, -6.0, -14.0, rough=0.2, grain=10),
+    "grassland": Ground({"straw": 0.85, "soil": 0.15}, -17.5, -24.0, rough=0.08, grain=6),
+    "heath": Ground({"straw": 0.4, "needle": 0.45, "soil": 0.15}, -14.5, -17.0, rough=0.15),
+    "shrub": Ground(
+        {"leaf": 0.5, "needle": 0.15, "straw": 0.35}, -10.5, -14.8, rough=0.24, grain=9
+    ),
+    "sand": Ground({"sand": 1.0}, -20.0, -23.0, rough=0.06, grain=5, form="blob"),
     "salt marsh": Ground(
-        {"sea": 0.45, "leaf": 0.25, "straw": 0.3}, -13.4, -22.0, rough=0.25, form="blob"
+        {"sea": 0.45, "leaf": 0.25, "straw": 0.3}, -16.5, -19.5, rough=0.25, form="blob"
     ),
-    "marsh": Ground({"lake": 0.3, "leaf": 0.5, "straw": 0.2}, -8.0, -18.4, rough=0.22, form="blob"),
-    "lake": Ground({"lake": 1.0}, -20.0, -26.5, rough=0.04, grain=4, form="blob"),
-    "sea": Ground({"sea": 1.0}, -15.5, -27.5, rough=0.06, grain=12, form="blob"),
-    "town": Ground({"built": 0.6, "leaf": 0.2, "soil": 0.2}, -5.5, -12.2, rough=0.3, form="grid"),
-    "industry": Ground({"built": 0.9, "sand": 0.1}, -2.5, -11.0, rough=0.4, form="grid"),
+    "marsh": Ground({"lake": 0.3, "leaf": 0.5, "straw": 0.2}, -5.5, -19.5, rough=0.22, form="blob"),
+    "lake": Ground({"lake": 1.0}, -23.0, -29.0, rough=0.04, grain=4, form="blob"),
+    "sea": Ground({"sea": 1.0}, -17.5, -28.5, rough=0.06, grain=12, form="blob"),
+    "town": Ground({"built": 0.6, "leaf": 0.2, "soil": 0.2}, -3.5, -10.0, rough=0.3, form="grid"),
+    "industry": Ground({"built": 0.9, "sand": 0.1}, -0.5, -13.0, rough=0.4, form="grid"),
     "river": Ground({"lake": 0.9, "leaf": 0.1}, -19.0, -25.5, rough=0.04, form="band"),
     "road": Ground({"built": 0.8, "soil": 0.2}, -15.5, -23.0, rough=0.05, form="band"),
     "ponds": Ground({"lake": 0.85, "soil": 0.15}, -17.0, -24.0, rough=0.35, form="grid"),
@@ -128,67 +130,42 @@ WORLDS: dict[str, World] = {
         },
         themes=(
             (
-                0.40,
+                0.46,
                 {
-                    "Arable land": 4,
-                    _COMPLEX: 1,
+                    "Arable land": 9,
+                    _COMPLEX: 1.6,
                     _LAND: 0.9,
-                    "Pastures": 0.7,
-                    "Urban fabric": 0.6,
-                    "Broad-leaved forest": 0.5,
+                    "Urban fabric": 0.9,
+                    "Pastures": 0.6,
+                    "Inland waters": 0.4,
                     "Permanent crops": 0.4,
-                    "Inland waters": 0.3,
                 },
             ),
             (
-                0.26,
+                0.25,
                 {
-                    "Broad-leaved forest": 3,
-                    _SHRUB: 1,
+                    "Broad-leaved forest": 7,
+                    _SHRUB: 1.4,
                     "Mixed forest": 0.8,
+                    "Coniferous forest": 0.7,
                     _LAND: 0.5,
-                    "Coniferous forest": 0.8,
-                    _GRASS: 0.5,
-                    "Pastures": 0.4,
+                    _GRASS: 0.4,
                 },
             ),
-            (
-                0.13,
-                {
-                    "Urban fabric": 3,
-                    _INDUSTRY: 1.5,
-                    "Arable land": 1,
-                    _COMPLEX: 0.6,
-                    "Inland waters": 0.5,
-                },
-            ),
-            (
-                0.09,
-                {
-                    "Inland waters": 2,
-                    "Inland wetlands": 1.5,
-                    "Arable land": 1,
-                    "Broad-leaved forest": 0.6,
-                },
-            ),
+            (0.10, {"Urban fabric": 6, _INDUSTRY: 2, "Arable land": 1.5, _COMPLEX: 0.5}),
+            (0.08, {"Inland waters": 5, "Inland wetlands": 2, "Arable land": 1.5}),
             (
                 0.06,
-                {
-                    "Marine waters": 3,
-                    "Beaches, dunes, sands": 1.2,
-                    "Coastal wetlands": 1.2,
-                    "Urban fabric": 0.4,
-                    _MOORS: 0.5,
-                },
+                {"Marine waters": 6, "Beaches, dunes, sands": 2, "Coastal wetlands": 1.5},
             ),
             (
-                0.06,
+                0.05,
                 {
-                    _MOORS: 1.5,
+                    _MOORS: 2,
                     _GRASS: 1.2,
-                    "Agro-forestry areas": 1.5,
-                    "Permanent crops": 0.7,
-                    "Coniferous forest": 0.6,
+                    "Agro-forestry areas": 1.6,
+                    "Permanent crops": 0.5,
+                    "Pastures": 0.7,
                 },
             ),
         ),
