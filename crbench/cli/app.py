@@ -16,7 +16,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 GO_ON = {
     "train": "run the same command again with --resume to go on from the last checkpoint",
     "cache": "run the same command again: a build goes on where it stopped",
-    "demo": "run the same command again to start over",
+    "demo": "run the same command again: it goes on where it stopped",
     "embed": "run the same command again: nothing half-written was kept",
     "evaluate": "run the same command again: nothing half-written was kept",
 }

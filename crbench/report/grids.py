@@ -169,7 +169,7 @@ def _pictures(cache: Cache, hits: Sequence[Hits]) -> dict[tuple[str, int], np.nd
     """Every thumbnail once, keyed by (modality, cache row), stretched with common limits."""
     wanted = {(hit.direction[0], hit.query) for hit in hits}
     wanted |= {(hit.direction[1], int(row)) for hit in hits for row in hit.items}
-    shown = {}
+    shown: dict[tuple[str, int], np.ndarray] = {}
     for modality in ("a", "b"):
         rows = sorted(row for m, row in wanted if m == modality)
         if rows:

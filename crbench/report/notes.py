@@ -74,14 +74,13 @@ def board_notes(
             for m in metrics
         ),
         f"Similarity: {first.protocol.similarity}. Ties: {first.protocol.ties}.",
-        "Values are percent. ± is the sd over seeds (trainings), n their number; [low, high] is "
-        f"the 95 % bootstrap interval over queries ({first.resamples:,} resamples), averaged over "
-        "the runs of the row. They measure different things: another training, other queries.",
+        "Values are percent. ± is the sd over seeds (trainings), n their number; low and high "
+        f"bound the 95 % bootstrap interval over queries ({first.resamples:,} resamples), averaged "
+        "over the runs of the row. They measure different things: another training, other queries.",
         "mean: the mean of the four directions. chance: a random ranking, computed from the "
         "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
         "Bold: the highest mean in its column among finished rows that did not collapse; no test "
         "of significance is meant by it.",
-        "Params: millions, trained / used at inference.",
     ]
     if any(row.at_floor for row in rows):
         lines.append(

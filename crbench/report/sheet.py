@@ -42,18 +42,18 @@ def write(
     bold: bool = False,
     align: str = "left",
 ) -> None:
-    """Text with its top edge ``y`` inches below the figure's top."""
+    """A line of text whose capitals reach up to ``y`` inches below the figure's top."""
     width, height = figure.get_size_inches()
+    baseline = y + 0.9 * size / 72  # not the box's top, which moves with the letters in it
     figure.text(
         x / width,
-        1 - y / height,
+        1 - baseline / height,
         text,
         size=size,
         color=color,
         weight="bold" if bold else "normal",
         ha=align,
-        va="top",
-        linespacing=1.2,
+        va="baseline",
     )
 
 

@@ -52,6 +52,12 @@ class Row:
         """Runs (seeds) behind the row; 0 for the analytic chance row."""
         return len(self.records)
 
+    @property
+    def sound(self) -> bool:
+        """Whether every run finished and none collapsed; False for the analytic chance row."""
+        good = [record.training.finished and not record.collapsed for record in self.records]
+        return bool(good) and all(good)
+
 
 @dataclass(frozen=True)
 class Board:
@@ -103,18 +109,17 @@ def boards(records: Sequence[Record]) -> list[Board]:
 
 def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
     first = records[0]
-    sensors = {which: entry.name for which, entry in first.modalities.items()}
+    sensors = {str(which): entry.name for which, entry in first.modalities.items()}
     metrics = tuple(str(metric) for metric in first.dataset.card["headline"])
     rows = _rows(records)
     rows = [_with_floor(row, rows, metrics) for row in rows]
     rows.sort(key=lambda row: _order(row, metrics[0]))
-    rows.append(_chance(first))
     return Board(
         key=key,
         title=notes.board_title(first, sensors),
         sensors=sensors,
         metrics=metrics,
-        rows=tuple(rows),
+        rows=(*rows, _chance(first)),
         best=_best(rows, metrics),
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
     )
@@ -132,18 +137,19 @@ def _rows(records: list[Record]) -> list[Row]:
     rows = []
     for key, by_seed in groups.items():
         runs = [by_seed[seed] for seed in sorted(by_seed)]
-        names = {metric for run in runs for d in DIRECTIONS for metric in run.scores.get(d, {})}
+        names = {metric for run in runs for values in run.scores.values() for metric in values}
         cells = {(d, m): _cell(runs, d, m) for d in DIRECTIONS for m in sorted(names)}
         rows.append(Row(key[0], labels[key], runs[0].method.kind, cells, tuple(runs), _marks(runs)))
     return rows
 
 
 def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
-    values = [run.scores.get(direction, {}).get(metric) for run in runs]  # type: ignore[call-overload]
-    known = [value for value in values if value is not None and value.value is not None]
-    if not known:
+    by_run = [{str(d): scores for d, scores in run.scores.items()} for run in runs]
+    values = [scores.get(direction, {}).get(metric) for scores in by_run]
+    known = [value for value in values if value is not None]
+    means = [float(value.value) for value in known if value.value is not None]
+    if not means:
         return None
-    means = [value.value for value in known]
     lows = [value.low for value in known if value.low is not None]
     highs = [value.high for value in known if value.high is not None]
     return Cell(
@@ -202,7 +208,8 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
-    """Mark the cells of a method whose interval reaches down into the untrained encoder's."""
+    """Mark the cells of a method whose interval reaches down into the untrained encoder's, and the
+    row where all four directions do."""
     floor = next((other for other in rows if other.name == FLOOR), None)
     if floor is None or row.kind != "method":
         return row
@@ -214,7 +221,10 @@ def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
                 continue
             if mine.low <= theirs.high:
                 low.add((direction, metric))
-    return Row(row.name, row.label, row.kind, row.cells, row.records, row.marks, frozenset(low))
+    marks = row.marks
+    if all((direction, metrics[0]) in low for direction in DIRECTIONS):
+        marks = (*marks, "not above its floor")
+    return Row(row.name, row.label, row.kind, row.cells, row.records, marks, frozenset(low))
 
 
 def _chance(record: Record) -> Row:
@@ -245,7 +255,7 @@ def _best(rows: Sequence[Row], metrics: Sequence[str]) -> frozenset[tuple[str, s
             known = [
                 (cell.mean, row.label)
                 for row in rows
-                if row.n and not row.marks and (cell := row.cells.get((direction, metric)))
+                if row.sound and (cell := row.cells.get((direction, metric)))
             ]
             top = max((mean for mean, _ in known), default=None)
             best |= {(label, direction, metric) for mean, label in known if mean == top}

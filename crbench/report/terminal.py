@@ -40,14 +40,16 @@ def print_boards(
 
 
 def _empty(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position else "left")
+        table.add_column(
+            column, justify="right" if position else "left", no_wrap=position > 0, max_width=24
+        )
     return table
 
 
 def _measured(board: Board, metric: str) -> Table:
-    table = _empty(f"{names.title(metric)}, %", *board.arrows(), "mean", "n")
+    table = _empty(names.title(metric), *board.arrows(), "mean", "n")
     previous = board.rows[0].kind
     for row in board.rows:
         if row.kind != previous:
@@ -68,7 +70,7 @@ def _cell(board: Board, row: Row, direction: str, metric: str) -> Text:
     if (direction, metric) in row.at_floor:
         text.append(AT_FLOOR)
     if below:
-        text.append(f"\n{below}", style="dim")
+        text.append("\n" + below.strip("[]").replace(", ", "–"), style="dim")
     return text
 
 

@@ -22,6 +22,8 @@ Made by `crbench leaderboard` from the records in `results/records` and the tabl
 Numbers from different tables do not compare.
 """
 
+PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."
+
 PUBLISHED_INTRO = """## Published numbers
 
 Printed by others, not measured here, in percent as printed. *Comparable* says whether a row may be
@@ -121,7 +123,8 @@ def markdown(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) 
         parts.append(f"## {board.title}\n")
         for metric in board.metrics:
             parts += [f"### {names.title(metric)}, measured\n", _measured(board, metric)]
-        parts.append("\n".join(f"- {note}" for note in board.notes) + "\n")
+        notes = [*board.notes, PARAMS]
+        parts.append("\n".join(f"- {note}" for note in notes) + "\n")
     if published:
         parts.append(PUBLISHED_INTRO)
     for table in published:

@@ -1,0 +1,79 @@
+"""What the demo shows once its runs are scored: the board, a grid, curves, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crbench.files import write_json
+from crbench.records import Record
+from crbench.report.curves import training_curves
+from crbench.report.grids import run_grid
+from crbench.report.tables import Board, boards, read_records
+from crbench.report.terminal import print_boards
+from crbench.report.write import write_boards
+
+SHOWN = "cr-jepa"  # the run whose retrievals are drawn
+
+NEXT = """
+Written to {folder}:
+  leaderboard.md, .csv, .json   the board
+  {grid:<29} queries and their top 5 in all four directions
+  {curves:<29} the losses over the epochs
+  */record.json                 what each number was made from
+
+Next:
+  crbench evaluate {folder}/{shown} --json       one record in full
+  crbench list                                   methods and datasets
+  crbench cache build ben-14k --source DIR       real imagery, then train and evaluate on it
+"""
+
+
+def flat(records: list[Record], found: list[Board]) -> list[dict[str, Any]]:
+    """One object per method: ``method``, and ``scores[direction][metric]`` as fractions."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        rows.append(
+            {
+                "method": record.method.name,
+                "kind": record.method.kind,
+                "dataset": record.dataset.name,
+                "synthetic": record.dataset.synthetic,
+                "protocol": record.protocol.name,
+                "seed": record.training.seed,
+                "collapsed": record.collapsed,
+                "scores": {
+                    direction: {metric: value.value for metric, value in values.items()}
+                    for direction, values in record.scores.items()
+                },
+            }
+        )
+    for board in found:
+        chance = board.rows[-1]
+        scores: dict[str, dict[str, float | None]] = {}
+        for (direction, metric), cell in chance.cells.items():
+            scores.setdefault(direction, {})[metric] = None if cell is None else cell.mean
+        rows.append(
+            {
+                "method": chance.name,
+                "kind": chance.kind,
+                "dataset": board.key[0],
+                "synthetic": records[0].dataset.synthetic,
+                "protocol": board.key[3],
+                "scores": scores,
+            }
+        )
+    return rows
+
+
+def finish(folder: Path) -> None:
+    """Print the board of a demo's runs; write ``leaderboard.*``, a grid and the curves."""
+    records = read_records([folder])
+    found = boards(records)
+    write_boards(found, [], folder)
+    write_json(folder / "leaderboard.json", flat(records, found))
+    trained = [folder / record.method.name for record in records if record.method.kind == "method"]
+    curves = training_curves(sorted(trained), folder / "curves.png")
+    grid = run_grid(folder / SHOWN, folder / "grid.png", cache=next(folder.glob("*.h5"), None))
+    print_boards(found)
+    print(NEXT.format(folder=folder, grid=grid.name, curves=curves.name, shown=SHOWN))
