@@ -7,9 +7,10 @@ from typing import Any
 
 from crbench.files import write_json
 from crbench.records import Record
+from crbench.report.board import Board
 from crbench.report.curves import training_curves
 from crbench.report.grids import run_grid
-from crbench.report.tables import Board, boards, read_records
+from crbench.report.tables import boards, read_records
 from crbench.report.terminal import print_boards
 from crbench.report.write import write_boards
 

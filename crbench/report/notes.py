@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from crbench.records import Record
 from crbench.report import metrics as names
+from crbench.report.board import Row
 from crbench.report.metrics import DIRECTIONS, arrow
-
-if TYPE_CHECKING:
-    from crbench.report.tables import Row
 
 AT_FLOOR = "°"
 

@@ -8,72 +8,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crbench.errors import UserError
 from crbench.records import Record, read_record
 from crbench.report import notes
-from crbench.report.metrics import DIRECTIONS, arrow
+from crbench.report.board import Board, Cell, Row, average
+from crbench.report.metrics import DIRECTIONS
 
 FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric over the runs of a row, as fractions.
-
-    ``mean`` and ``sd`` are over seeds (sd None for one run); ``low`` and ``high`` bound the 95 %
-    interval over queries, averaged over the runs.
-    """
-
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one board. ``cells`` is keyed by (direction, metric); None: undefined."""
-
-    name: str
-    label: str
-    kind: str  # "method", "floor" or "chance"
-    cells: dict[tuple[str, str], Cell | None]
-    records: tuple[Record, ...]
-    marks: tuple[str, ...]
-    at_floor: frozenset[tuple[str, str]] = frozenset()
-
-    @property
-    def n(self) -> int:
-        """Runs (seeds) behind the row; 0 for the analytic chance row."""
-        return len(self.records)
-
-    @property
-    def sound(self) -> bool:
-        """Whether every run finished and none collapsed; False for the analytic chance row."""
-        good = [record.training.finished and not record.collapsed for record in self.records]
-        return bool(good) and all(good)
-
-
-@dataclass(frozen=True)
-class Board:
-    """Rows that may be compared with one another, and the sentences that define them."""
-
-    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
-    title: str
-    sensors: dict[str, str]
-    metrics: tuple[str, ...]  # shown; the records hold more
-    rows: tuple[Row, ...]
-    best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
-    notes: tuple[str, ...]
-
-    def arrows(self) -> list[str]:
-        """The four directions with sensor names."""
-        return [arrow(direction, self.sensors) for direction in DIRECTIONS]
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
@@ -233,13 +177,6 @@ def _chance(record: Record) -> Row:
         for metric, value in values.items():
             cells[direction, metric] = None if value is None else Cell(value, None, None, None, 0)
     return Row("chance", "chance", "chance", cells, (), ())
-
-
-def average(row: Row, metric: str) -> float | None:
-    """Mean of a metric over the four directions; None where one is undefined."""
-    cells = [row.cells.get((direction, metric)) for direction in DIRECTIONS]
-    known = [cell.mean for cell in cells if cell is not None]
-    return statistics.fmean(known) if len(known) == len(DIRECTIONS) else None
 
 
 def _order(row: Row, metric: str) -> tuple[bool, float, str]:

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from crbench.report import metrics as names
+from crbench.report.board import Board, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.notes import AT_FLOOR
 from crbench.report.published import PublishedTable
-from crbench.report.tables import Board, Row, average
 from crbench.report.write import cell_lines, name, percent
 
 

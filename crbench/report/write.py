@@ -10,10 +10,10 @@ from typing import Any
 
 from crbench.files import write_text
 from crbench.report import metrics as names
+from crbench.report.board import Board, Cell, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.notes import AT_FLOOR
 from crbench.report.published import PublishedTable
-from crbench.report.tables import Board, Cell, Row, average
 
 INTRO = """# Leaderboard
 

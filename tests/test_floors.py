@@ -1,0 +1,170 @@
+"""The house's order: import floors, file sizes, a light command line, no traces of a machine."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "crbench"
+FLOORS = {
+    "errors": 0, "files": 0, "cards": 0, "records": 0, "provenance": 0, "seeds": 0,
+    "scoring": 1, "data": 2, "models": 3, "runs": 4, "report": 5, "cli": 6,
+}  # fmt: skip
+FRONT = {"__init__", "__main__"}  # they stand before the house and may name any floor
+HEAVY = ("torch", "h5py", "pandas", "numpy")
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Names of all modules that a file imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor(name: str) -> int | None:
+    parts = name.split(".")
+    return FLOORS.get(parts[1]) if parts[0] == "crbench" and len(parts) > 1 else None
+
+
+def test_every_file_stands_on_a_floor() -> None:
+    homeless = [
+        path.name
+        for path in SOURCES
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in FLOORS.keys() | FRONT
+    ]
+    assert not homeless
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_from_lower_floors_only(path: Path) -> None:
+    own = floor(module(path))
+    if own is None:
+        assert path.stem in FRONT
+        return
+    above = {name for name in imports(path) if (floor(name) or 0) > own}
+    assert not above
+
+
+def test_no_circles() -> None:
+    known = {module(path): path for path in SOURCES}
+    graph = {
+        name: {used for used in imports(path) if used in known and used != name}
+        for name, path in known.items()
+        if path.stem not in FRONT
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join((*trail, name))
+        if name not in done:
+            for used in sorted(graph.get(name, ())):
+                visit(used, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def loaded(code: str) -> set[str]:
+    """Which heavy libraries a fresh interpreter has loaded after ``code``."""
+    tail = f"\nimport json, sys; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    run = subprocess.run(
+        [sys.executable, "-c", code + tail], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_the_ground_floor_loads_neither_torch_nor_numpy() -> None:
+    names = [name for name, number in FLOORS.items() if number == 0]
+    assert loaded("\n".join(f"import crbench.{name}" for name in names)) == set()
+
+
+def test_scoring_and_report_never_load_torch() -> None:
+    names = [module(path) for path in SOURCES if floor(module(path)) in (1, 5)]
+    assert len(names) > 10
+    assert "torch" not in loaded("\n".join(f"import {name}" for name in names))
+    for path in SOURCES:
+        if floor(module(path)) in (1, 5):
+            assert not {name for name in imports(path) if name.split(".")[0] == "torch"}, path
+
+
+HELP = """
+import sys
+from crbench.cli import main
+sys.argv = ["crbench", *{words!r}, "--help"]
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("train",), ("cache", "build"), ("leaderboard",)])
+def test_help_loads_no_heavy_library(words: tuple[str, ...]) -> None:
+    assert loaded(HELP.format(words=list(words))) == set()
+
+
+def test_help_takes_under_400_ms_of_processor_time() -> None:
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "crbench", "--help"], capture_output=True, check=True, cwd=ROOT
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert statistics.median(spent) < 0.4
+
+
+def texts() -> list[Path]:
+    """Every text file of the project, without what is built or downloaded."""
+    folders = ("crbench", "tests", "scripts", "methods", "datasets", "results", ".ci", "docs")
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in folders:
+        found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    kinds = {".py", ".toml", ".md", ".csv", ".json", ".cff", ".txt", ".sh", ""}
+    return [p for p in found if p.suffix in kinds and "__pycache__" not in p.parts]
+
+
+def test_no_file_is_over_400_lines() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in texts()
+        if path.suffix == ".py" and (count := len(path.read_text().splitlines())) > 400
+    }
+    assert not long
+
+
+def test_no_file_names_a_machine_or_a_package_index() -> None:
+    homes = "|".join(("wo" + "rk", "ro" + "ot", "ho" + "me", "Us" + "ers"))
+    hosts = "|".join(("pypi" + r"\.org", "python" + "hosted", "index" + "-url"))
+    pattern = re.compile(rf"(?<![\w.\-/<{{}}])/(?:{homes})/|{hosts}")
+    assert pattern.search(" /" + "home/someone/x")
+    assert pattern.search("https://pypi" + ".org/simple")
+    bad = {
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in texts()
+        if (match := pattern.search(path.read_text(encoding="utf-8", errors="replace")))
+    }
+    assert not bad
