@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import crbench  # noqa: F401  (first of all: it sets how OpenMP threads wait)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
