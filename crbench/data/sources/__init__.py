@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 SOURCES = {
     "twin": "crbench.data.sources.twins:open_source",
+    "landsat7": "crbench.data.sources.landsat7:open_source",
+    "eurosat-wald": "crbench.data.sources.eurosat_wald:open_source",
+    "ben14k": "crbench.data.sources.raw:open_source",
+    "cbrsir-vs": "crbench.data.sources.raw:open_source",
+    "dsrsid": "crbench.data.sources.raw:open_source",
 }
 
 

@@ -1,0 +1,100 @@
+"""EuroSAT RGB as a pair of sensors by Wald's protocol (Wald et al. 1997): degrade, then compare.
+
+Raw: a tar of JPEGs ``<Class>/<Class>_<n>.jpg``, 64 × 64 × 3, read in place. Modality a is the
+luminance at full resolution, b the colour at a quarter of it, by area averages.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from crbench.cards import DatasetCard, Strict, parse
+from crbench.data.sources import Block, Source
+from crbench.data.sources.folders import file_fingerprint, find_folder, split_by_hash
+from crbench.errors import UserError
+
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+SIDE, FACTOR = 64, 4
+
+
+class WaldTable(Strict):
+    """``[source]``: the folder's usual name, and shares of the splits within each class."""
+
+    kind: str
+    folder: str
+    seed: int
+    shares: dict[str, float]
+
+
+def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+    """All images of the tar, by class and name; ids are the file names without ending."""
+    table = parse(WaldTable, card.source, where=f"{card.name}, [source]")
+    if abs(sum(table.shares.values()) - 1) > 1e-9 or min(table.shares.values()) <= 0:
+        raise UserError("the shares do not sum to 1", where=f"{card.name}, source.shares")
+    path = sorted(find_folder(card, source_dir, table.folder, "*.tar").glob("*.tar"))[0]
+    try:
+        archive = tarfile.open(path, "r:")  # noqa: SIM115 - stays open while the source is read
+        members = sorted(
+            (member for member in archive.getmembers() if member.name.endswith(".jpg")),
+            key=lambda member: member.name,
+        )
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"not a whole tar ({error})", where=path, fix="get it again") from error
+    classes = card.labels.classes
+    names = [PurePosixPath(member.name) for member in members]
+    if strange := [str(name) for name in names if name.parent.name not in classes]:
+        raise UserError(
+            f"'{strange[0]}' is in no class folder that the card names",
+            where=path,
+            fix=f"classes: {', '.join(classes)}",
+        )
+    ids = [name.stem for name in names]
+    split: dict[str, str] = {}
+    for kind in classes:
+        of_class = [name.stem for name in names if name.parent.name == kind]
+        split.update(split_by_hash(of_class, table.shares, table.seed))
+    labels = np.array([classes.index(name.parent.name) for name in names], dtype=np.int64)
+
+    def read(start: int, stop: int) -> Block:
+        pairs = [wald_pair(_decode(archive, member, path)) for member in members[start:stop]]
+        a, b = (np.stack(column) for column in zip(*pairs, strict=True))
+        return Block(a, b, labels[start:stop])
+
+    return Source(
+        ids=ids,
+        split=[split[name] for name in ids],
+        read=read,
+        description=f"{len(ids)} EuroSAT RGB images, Wald-simulated: luminance {SIDE} px, "
+        f"colour {SIDE // FACTOR} px",
+        fingerprint=f"eurosat-wald 1 {file_fingerprint([path])}",
+        rows_per_block=256,
+        resampling=f"area average of {FACTOR} × {FACTOR} pixels, rounded (b)",
+    )
+
+
+def _decode(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> np.ndarray:
+    """The JPEG as (64, 64, 3) uint8."""
+    from PIL import Image
+
+    try:
+        handle = archive.extractfile(member)
+        if handle is None:
+            raise OSError("not a file")
+        image = np.asarray(Image.open(io.BytesIO(handle.read())).convert("RGB"))
+    except (OSError, tarfile.TarError, SyntaxError) as error:
+        raise UserError(f"'{member.name}' cannot be read ({error})", where=path) from error
+    if image.shape != (SIDE, SIDE, 3):
+        raise UserError(f"'{member.name}' is {image.shape}, expected 64 × 64 × 3", where=path)
+    return image
+
+
+def wald_pair(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(64, 64, 3) uint8 → luminance (1, 64, 64) and colour at a quarter (3, 16, 16), uint8."""
+    luminance = np.rint(image @ LUMINANCE).astype(np.uint8)[None]
+    small = SIDE // FACTOR
+    colour = image.reshape(small, FACTOR, small, FACTOR, 3).mean((1, 3))
+    return luminance, np.rint(colour).astype(np.uint8).transpose(2, 0, 1)
