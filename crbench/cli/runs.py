@@ -49,7 +49,7 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder; by default runs/<dataset>/<method>/seed<seed>.", show_default=False
+            help="Run folder; by default runs/<dataset>/<method>@<scale>/seed<seed>.", show_default=False
         ),
     ] = None,
     cache: CacheFile = None,
@@ -137,7 +137,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5"
     )(train)
-    app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa/seed0")(embed)
-    app.command(epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa/seed0 --grid grid.png")(
+    app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0")(embed)
+    app.command(epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid grid.png")(
         evaluate
     )
