@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crbench.scoring.protocol import SAME_MODAL, check_directions
-from crbench.scoring.tiles import GRID_BITS, fixed_point
+from crbench.scoring.tiles import GRID_BITS, fixed_point, one_blas_thread
 
 # Below or above these a set of embeddings is called collapsed; they stand in each record.
 THRESHOLDS = {
@@ -45,7 +45,8 @@ def health(
         means = []
         for role, array in zip(("query", "gallery"), embeddings[direction], strict=True):
             if id(array) not in seen:
-                seen[id(array)] = _one(array, f"{direction} {role} embeddings")
+                with one_blas_thread():
+                    seen[id(array)] = _one(array, f"{direction} {role} embeddings")
             entry[role], mean = seen[id(array)]
             means.append(mean)
         if direction not in SAME_MODAL and len(means[0]) == len(means[1]):

@@ -13,6 +13,7 @@ import numpy as np
 
 from crbench.errors import UserError
 from crbench.scoring.metrics import PerQuery, add_derived, mean_arrays
+from crbench.scoring.tiles import one_blas_thread
 
 MIN_RESAMPLES = 1000
 LEVEL = (2.5, 97.5)  # percentiles of a 95 % interval
@@ -49,8 +50,8 @@ def resampled_means(columns: np.ndarray, resamples: int, seed: int) -> np.ndarra
         draws += np.arange(rows)[:, None] * n
         counts = np.bincount(draws.reshape(-1), minlength=rows * n).reshape(rows, n).astype(float)
         size = np.full((rows, columns.shape[1]), float(n))
-        size[:, partial] = counts @ present
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"), one_blas_thread():
+            size[:, partial] = counts @ present
             out[start : start + rows] = counts @ whole / grid / size
     return out
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import brute_force as oracle
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from crbench.errors import UserError
 from crbench.scoring.tiles import GRID_BITS, fixed_point, score_tile, workers
@@ -53,6 +56,20 @@ def test_order_tile_and_threads_change_no_bit() -> None:
     assert np.array_equal(scores_of(query[pq], gallery[pg]), expected[pq][:, pg])
     for tile, threads in (((1, 33), 1), ((7, 900), 2), ((64, 2048), 2), ((128, 901), 3)):
         assert np.array_equal(scores_of(query, gallery, tile, threads), expected)
+
+
+def test_threads_inside_blas_change_no_bit() -> None:
+    query, gallery = vectors(100, 300), vectors(1500, 300, 1)
+    q, g = fixed_point(query, "q"), fixed_point(gallery, "g")
+
+    def here(function: Callable[[int], None], arguments: Iterable[int]) -> None:
+        for argument in arguments:
+            function(argument)
+
+    for threads in (1, 2, 3):
+        with threadpool_limits(limits=threads, user_api="blas"):
+            out = score_tile(q, g, np.empty((128, 1500), np.float32), here, (128, 1500))
+        assert np.array_equal(out, scores_of(query, gallery))
 
 
 def test_scores_are_closer_to_the_truth_than_a_float32_product() -> None:
