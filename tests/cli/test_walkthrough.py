@@ -1,0 +1,106 @@
+"""The commands of README.md in order as they stand there, on fewer pairs and epochs; the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+from typer.testing import CliRunner
+
+from crbench.cli import app
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SMALL = ["--set", "source.splits.train=96", "--set", "source.splits.val=24"]
+SMALL += ["--set", "source.splits.test=40"]
+DIRECTIONS = ("aa", "bb", "ab", "ba")
+
+
+def commands(readme: str) -> list[str]:
+    """Every line of the shell blocks."""
+    blocks = re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+COMMANDS = commands(README.read_text(encoding="utf-8"))
+REAL = [line for line in COMMANDS if "--source DIR" in line]
+
+
+def crbench(*words: str) -> str:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, f"crbench {shlex.join(words)}\n{result.output}"
+    return result.output
+
+
+def test_the_readme_shows_every_command() -> None:
+    shown = {tuple(line.split()[1:3]) for line in COMMANDS if line.startswith("crbench")}
+    names = {words[0] for words in shown}
+    assert names >= {"doctor", "list", "cache", "train", "embed", "evaluate", "leaderboard"}
+    assert {words[1] for words in shown if words[0] == "cache"} == {
+        "build", "info", "verify", "preview",
+    }  # fmt: skip
+    assert {"make demo", "make test"} <= set(COMMANDS)
+    assert all(line.split()[0] in ("crbench", "make") for line in COMMANDS)
+
+
+def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRBENCH_CACHES", str(tmp_path / "caches"))
+    for line in COMMANDS:
+        words = shlex.split(line)
+        if words[0] == "make" or line in REAL:
+            continue
+        extra = {"train": ["--epochs", "1", "--quiet"]}.get(words[1], [])
+        extra = SMALL if words[1:3] == ["cache", "build"] else extra
+        crbench(*words[1:], *extra)
+    run = tmp_path / "runs" / "ben-14k-twin" / "cr-jepa@tiny" / "seed0"
+    record = json.loads((run / "record.json").read_text())
+    assert record["protocol"]["name"] == "leave-one-out"
+    assert json.loads((tmp_path / "csmae.json").read_text())["protocol"]["query"] == ["val"]
+    for picture in ("pairs.png", "grid.png"):
+        assert imread(tmp_path / picture).shape[0] > 500
+    board = (tmp_path / "board" / "leaderboard.md").read_text()
+    assert "BEN-14K twin (synthetic)" in board and "CR-JEPA" in board
+
+
+@pytest.mark.parametrize("line", REAL)
+def test_real_sets_of_the_readme(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_data: Callable[[str], Path]
+) -> None:
+    monkeypatch.setenv("CRBENCH_CACHES", str(tmp_path))
+    folders = {"landsat7-pan-ms": "landsat7_pan_ms_fusebox", "eurosat-wald": "eurosat_rgb_subset"}
+    words = shlex.split(line)
+    source = real_data(folders[words[3]])
+    crbench(*[str(source) if word == "DIR" else word for word in words[1:]], "--quiet")
+    assert f"({words[3]}" in crbench("cache", "info", words[3])
+
+
+def test_demo(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    words = ("demo", "--out", str(out), "--pairs", "200", "--epochs", "1", "--quiet")
+    printed = crbench(*words)
+    rows = json.loads((out / "leaderboard.json").read_text())
+    by_method = {row["method"]: row for row in rows}
+    assert len(rows) == len(by_method) == 7
+    assert {"cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca", "chance"} == set(
+        by_method
+    )
+    for row in rows:
+        for direction in DIRECTIONS:
+            assert 0 <= row["scores"][direction]["f1_item@5"] <= 1
+    record = json.loads((out / "cr-jepa" / "record.json").read_text())
+    value = record["scores"]["ab"]["f1_item@5"]["value"]
+    assert by_method["cr-jepa"]["scores"]["ab"]["f1_item@5"] == value
+    assert f"{100 * value:.1f}" in printed
+    for piece in ("synthetic", "CR-JEPA", "REJEPA", "chance", "S1→S2", "Next:", "grid.png"):
+        assert piece in printed
+    assert imread(out / "grid.png").shape[0] > 1000 and (out / "curves.png").is_file()
+    assert "synthetic" in (out / "leaderboard.md").read_text()
+
+    before = {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
+    assert crbench(*words) == printed  # nothing is trained again, the board is the same
+    assert {p: p.read_bytes() for p in before} == before
