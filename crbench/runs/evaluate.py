@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -18,6 +18,7 @@ from crbench.models.base import Method, Modality, count
 from crbench.models.registry import build
 from crbench.records import (
     DatasetEntry,
+    Direction,
     MethodEntry,
     ModalityEntry,
     ProtocolEntry,
@@ -109,10 +110,10 @@ def evaluate(
     return record
 
 
-def serving(model: Method) -> dict[str, Serves]:
+def serving(model: Method) -> dict[Direction, Serves]:
     """Which view serves the queries and the gallery of each direction."""
     return {
-        direction: Serves(
+        cast(Direction, direction): Serves(
             query=model.view(_modality(direction[0]), direction, "query"),
             gallery=model.view(_modality(direction[1]), direction, "gallery"),
         )
@@ -133,7 +134,7 @@ def items(data: Cache, splits: list[str]) -> Items:
 
 
 def read_views(
-    path: Path, serves: dict[str, Serves], query_ids: np.ndarray, gallery_ids: np.ndarray
+    path: Path, serves: dict[Direction, Serves], query_ids: np.ndarray, gallery_ids: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``{direction: (query (Nq, R), gallery (Ng, R))}``, matched by id."""
     with h5py.File(path, "r") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from timm.optim import param_groups_weight_decay
@@ -17,10 +18,11 @@ def make_optimizer(model: nn.Module, train: TrainTable) -> torch.optim.Optimizer
     """AdamW over the trainable parameters; vectors (biases, norms) decay only if the card asks."""
     if train.decay_vectors:
         trainable = [p for p in model.parameters() if p.requires_grad]
-        groups = [{"params": trainable, "weight_decay": train.weight_decay}]
+        groups: list[dict[str, Any]] = [{"params": trainable, "weight_decay": train.weight_decay}]
     else:
         groups = param_groups_weight_decay(model, train.weight_decay)
-    groups = [{**group, "decays": group["weight_decay"] > 0} for group in groups]
+    for group in groups:
+        group["decays"] = bool(group["weight_decay"])
     fused = any(p.is_cuda for p in model.parameters())
     return torch.optim.AdamW(groups, lr=train.lr, fused=fused)
 

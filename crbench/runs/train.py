@@ -65,7 +65,7 @@ def train(
         raise UserError(f"threads must be 1 or more, not {threads}", where="--threads")
     data = open_dataset(dataset, cache)
     run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
-    torch.set_num_threads(threads or provenance.hardware()["cores"])
+    torch.set_num_threads(threads or provenance.cores())
     chosen = pick_device(device)
     info = _begin(run, card, data, seed, chosen, resume)
     if info.finished:
@@ -80,11 +80,7 @@ def train(
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
     elif model.trained_by == "gradient" and card.train.epochs > 0:
         info = _loop(model, pairs, run, info, resume, quiet)
-    about: dict[str, Any] = {"method": card.to_dict(), "bands": {m: data.card.modality(m).bands for m in "ab"}}
-    about["statistics"] = {
-        m: {name: values.tolist() for name, values in data.stats(m).items()} for m in "ab"
-    }
-    save_weights(run.weights, model, about)
+    save_weights(run.weights, model, _about(card, data))
     run.write(info.model_copy(update={"finished": True}))
     run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
     return run.path
@@ -101,6 +97,17 @@ def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
             fix=f"name the dataset '{data.card.name}' or give another --cache",
         )
     return data
+
+
+def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
+    """What travels inside the weights: enough to use them without the run's folder."""
+    return {
+        "method": card.to_dict(),
+        "bands": {m: data.card.modality(m).bands for m in "ab"},
+        "statistics": {
+            m: {name: values.tolist() for name, values in data.stats(m).items()} for m in "ab"
+        },
+    }
 
 
 def band_counts(data: Cache) -> dict[str, int]:
@@ -214,21 +221,21 @@ def _loop(
                     sums[name] = sums[name] + value if name in sums else value
                 bar.step(found, batch_size)
                 now = time.perf_counter()
+                seconds = epoch_spent + now - epoch_mark
+                if index + 1 == per_epoch:  # the epoch's line goes before its checkpoint
+                    terms = {name: float(value) / per_epoch for name, value in sums.items()}
+                    _log(run, epoch, per_epoch, optimizer, terms, batch_size, seconds)
+                    sums, skip, epoch_spent, seconds = {}, 0, 0.0, 0.0
                 if stop.asked or now - saved > CHECKPOINT_EVERY_S:
-                    numbers = {name: float(value) for name, value in sums.items()}
                     position = {
                         "step": step.index + 1,
                         "seconds": spent + now - mark,
-                        "sums": numbers,
-                        "epoch_seconds": epoch_spent + now - epoch_mark,
+                        "sums": {name: float(value) for name, value in sums.items()},
+                        "epoch_seconds": seconds,
                     }
                     save_state(run.checkpoint, model, optimizer, position)
                     saved = now
-                    _stop_if_asked(stop, run, info, step, bar)
-            seconds = epoch_spent + time.perf_counter() - epoch_mark
-            terms = {name: float(value) / per_epoch for name, value in sums.items()}
-            _log(run, epoch, per_epoch, optimizer, terms, batch_size, seconds)
-            sums, skip, epoch_spent = {}, 0, 0.0
+                    _stop_if_asked(stop, run, step, bar)
     seconds = spent + time.perf_counter() - mark
     update = {"seconds": seconds, "steps": total, "epochs_done": card.epochs, "final_terms": terms}
     return info.model_copy(update=update)
@@ -299,7 +306,7 @@ def _keep_epochs(path: Path, epochs: int) -> None:
         write_text(path, "".join(line + "\n" for line in kept))
 
 
-def _stop_if_asked(stop: Stop, run: RunFolder, info: RunInfo, step: Step, bar: Bar) -> None:
+def _stop_if_asked(stop: Stop, run: RunFolder, step: Step, bar: Bar) -> None:
     if stop.asked:
         done = replace(step, index=step.index + 1)
         bar.say(f"stopped at step {done.index} of {done.total}; go on with --resume: {run.path}")

@@ -67,11 +67,13 @@ def test_training_moves_the_loss(twin_cache: Path, tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_weights(
     twin_cache: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:
-    whole = short(twin_cache, tmp_path / "whole", epochs=6)
+    steps = ["train.batch_size=16"]  # six steps an epoch: it is killed inside one
+    whole = short(twin_cache, tmp_path / "whole", epochs=6, overrides=steps)
     out = tmp_path / "killed"
     code = (
         "import sys; import crbench.runs.train as t; t.CHECKPOINT_EVERY_S = 0.0;"
         f"t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=6, cache=sys.argv[1],"
+        f"overrides={steps},"
         "out=sys.argv[2], quiet=True)"
     )
     process = subprocess.Popen(
@@ -89,8 +91,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     with pytest.raises(UserError, match="not finished"):
         evaluate(out, quiet=True)
     with pytest.raises(UserError, match="a run exists"):
-        short(twin_cache, out, epochs=6)
-    short(twin_cache, out, epochs=6, resume=True)
+        short(twin_cache, out, epochs=6, overrides=steps)
+    short(twin_cache, out, epochs=6, overrides=steps, resume=True)
     assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
     drop = ("seconds", "pairs_per_s")
     logs = [

@@ -1,0 +1,113 @@
+"""Make the committed records again: every method and floor on the twin and the small real sets.
+
+    python scripts/study_demo.py                     # all three datasets, three seeds
+    python scripts/study_demo.py --dataset eurosat-wald --method cr-jepa --seeds 1
+    python scripts/study_demo.py --plan              # what is there and what would run
+
+A run whose record is there already, for the same card and the same cache, is not run again, so
+a study that was stopped goes on. Records go to results/records/<dataset>/<method>/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from crbench.cards import load_dataset, load_method
+from crbench.data.build import build_cache
+from crbench.data.cache import Cache, default_path, open_cache
+from crbench.errors import UserError
+from crbench.records import read_record
+from crbench.runs.evaluate import evaluate
+from crbench.runs.train import train
+
+DATASETS = ("ben-14k-twin", "landsat7-pan-ms", "eurosat-wald")
+METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
+SEEDLESS = ("band-stats", "cca")  # closed-form: every seed gives the same scores
+SCALE = "tiny"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of the study and the record that it leaves."""
+
+    dataset: str
+    method: str
+    seed: int
+
+    @property
+    def record(self) -> Path:
+        folder = ROOT / "results" / "records" / self.dataset / self.method
+        return folder / f"{self.method}-{SCALE}-seed{self.seed}.json"
+
+    def done(self, cache: Cache) -> bool:
+        """Whether a record of this very card and cache is there."""
+        if not self.record.is_file():
+            return False
+        record = read_record(self.record)
+        same_card = record.method.digest == load_method(self.method, scale=SCALE).digest
+        return same_card and record.dataset.cache_digest == cache.digest
+
+
+def plan(datasets: list[str], methods: list[str], seeds: int) -> list[Planned]:
+    """All runs, seed by seed, so that a board exists early."""
+    return [
+        Planned(dataset, method, seed)
+        for dataset in datasets
+        for seed in range(seeds)
+        for method in methods
+        if seed == 0 or method not in SEEDLESS
+    ]
+
+
+def main() -> int:
+    """Run what is missing; exit code 2 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", action="append", choices=DATASETS)
+    parser.add_argument("--method", action="append", choices=METHODS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
+    parser.add_argument("--quiet", action="store_true")
+    options = parser.parse_args()
+    datasets, methods = options.dataset or list(DATASETS), options.method or list(METHODS)
+    caches: dict[str, Cache] = {}
+    for dataset in datasets:
+        card = load_dataset(dataset)
+        path = default_path(card)
+        caches[dataset] = open_cache(path if path.is_file() else build_cache(card, path))
+    for item in plan(datasets, methods, options.seeds):
+        cache = caches[item.dataset]
+        done = item.done(cache)
+        label = f"{item.dataset}  {item.method}  seed {item.seed}"
+        print(f"{'there   ' if done else 'to run  '} {label}", flush=True)
+        if done or options.plan:
+            continue
+        digest = load_method(item.method, scale=SCALE).digest[:8]
+        out = ROOT / "runs" / "study" / item.dataset / f"{item.method}-{digest}-seed{item.seed}"
+        train(
+            item.method,
+            item.dataset,
+            scale=SCALE,
+            seed=item.seed,
+            out=out,
+            cache=cache.path,
+            resume=True,
+            quiet=options.quiet,
+        )
+        record = evaluate(out, out=item.record, quiet=options.quiet)
+        for metric in load_dataset(item.dataset).headline:
+            found = {d: record.scores[d][metric].value or 0.0 for d in ("aa", "bb", "ab", "ba")}
+            shown = "  ".join(f"{d} {100 * value:.1f}" for d, value in found.items())
+            print(f"          {metric}: {shown}   ({record.training.seconds:.0f} s)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
