@@ -111,7 +111,7 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
         raise UserError(what, where=path, fix=f"crbench cache build {card.name if card else name}")
     try:
         cache = _read(path)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, PermissionError):
             raise UserError("cannot read this cache: permission denied", where=path) from error
         raise UserError(
@@ -160,11 +160,16 @@ def _read(path: Path) -> Cache:
             expected = (len(ids), len(card.modality(which).bands), *card.modality(which).size)
             if images.shape != expected or offset is None:
                 raise ValueError(f"/{which}/images is {images.shape}, its card says {expected}")
+            if images.dtype != np.dtype(card.modality(which).dtype):
+                raise ValueError(f"/{which}/images is {images.dtype}, its card says otherwise")
             if offset + images.nbytes > size:
                 raise ValueError(f"the file ends inside /{which}/images")
             places[which] = (offset, images.dtype, images.shape)
-        if len(split) != len(ids) or (labels is not None and len(labels) != len(ids)):
-            raise ValueError("/ids, /split and /labels differ in length")
+        wide = (len(card.labels.classes),) if card.labels.kind == "multi" else ()
+        if len(split) != len(ids) or (labels is None) != (card.labels.kind == "none"):
+            raise ValueError("/ids, /split and /labels do not fit each other")
+        if labels is not None and labels.shape != (len(ids), *wide):
+            raise ValueError(f"/labels is {labels.shape} for {len(ids)} ids")
     return Cache(path, card, len(ids), ids, split, labels, attributes, places)
 
 
@@ -183,14 +188,15 @@ def decode(stored: np.ndarray) -> np.ndarray:
 
 
 def check_bands(cache: Cache, card: DatasetCard) -> None:
-    """Refuse a card whose bands, sizes or classes are not those of the cache, showing both."""
+    """Refuse a card whose bands, size, dtype, units or classes differ, showing both sides."""
     problems = []
     for which in ("a", "b"):
         stored, wanted = cache.card.modality(which), card.modality(which)
         if stored.bands != wanted.bands:
             problems.append(f"{which} bands: {_difference(stored.bands, wanted.bands)}")
-        if stored.size != wanted.size:
-            problems.append(f"{which} size: cache {stored.size}, card {wanted.size}")
+        for key in ("size", "dtype", "units"):
+            if (have := getattr(stored, key)) != (want := getattr(wanted, key)):
+                problems.append(f"{which} {key}: cache {have}, card {want}")
     if cache.card.labels != card.labels:
         stored_classes, classes = cache.card.labels.classes, card.labels.classes
         problems.append(f"classes: {_difference(stored_classes, classes)}")
