@@ -1,0 +1,83 @@
+"""Capture each method's first five losses anew: ``python scripts/capture_golden.py [METHOD ...]``.
+
+Writes tests/golden/losses.json, which tests/models/test_golden.py compares with (rtol 1e-4). Run
+it only after a change that is meant to move the losses, and say in the commit why they moved.
+Without names every method that is trained by gradients is captured; named ones replace theirs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from crbench.cards import MethodCard, load_method, names
+from crbench.files import sha256_json, write_json
+from crbench.models.base import Step
+from crbench.models.hashing import normal
+from crbench.models.registry import build, method_class
+from crbench.runs.schedule import make_optimizer, make_scheduler
+from crbench.seeds import derive
+
+PATH = Path(__file__).resolve().parent.parent / "tests" / "golden" / "losses.json"
+STEPS, PAIRS = 5, 16
+BANDS = {"a": 2, "b": 12}
+
+
+def first_losses(card: MethodCard) -> list[float]:
+    """The loss at each of the first five optimiser steps, on fixed pairs and seeds, on one CPU."""
+    torch.manual_seed(derive("golden", card.name))
+    model = build(card, BANDS)
+    train = card.train
+    optimizer = make_optimizer(model, train)
+    per_epoch = 3  # so that the five steps cross into a second epoch, with other masks
+    scheduler = make_scheduler(optimizer, train, per_epoch)
+    side, losses = model.image_size, []
+    for index in range(STEPS):
+        step = Step(index, index // per_epoch, train.epochs * per_epoch, seed=0)
+        scheduler.step_update(index)
+        seeds = {m: derive("golden", m, index) for m in BANDS}
+        batch = {m: normal(seeds[m], PAIRS, BANDS[m], side, side) for m in BANDS}
+        terms = model.loss({**batch, "keys": torch.arange(PAIRS) + PAIRS * index}, step)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), train.clip)
+        optimizer.step()
+        model.after_step(step)
+        losses.append(float(terms["loss"].detach()))
+    return losses
+
+
+def settings(card: MethodCard) -> str:
+    """SHA-256 of what moves losses in a card: its tables, not its title or summary."""
+    return sha256_json({key: card.to_dict()[key] for key in ("class", "model", "loss", "train")})
+
+
+def trained_methods() -> list[str]:
+    """Cards of methods that are trained by gradients, in their tiny scale."""
+    cards = {name: load_method(name, scale="tiny") for name in names("methods")}
+    return [
+        name
+        for name, card in cards.items()
+        if card.kind == "method" and method_class(card).trained_by == "gradient"
+    ]
+
+
+def main(chosen: list[str]) -> None:
+    """Capture ``chosen``, or all, and keep the others as they are."""
+    known = json.loads(PATH.read_text()) if PATH.is_file() else {}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    for name in chosen or trained_methods():
+        card = load_method(name, scale="tiny")
+        losses = first_losses(card)
+        entry = {"captured": today, "torch": torch.__version__, "settings": settings(card)}
+        known[name] = entry | {"losses": losses}
+        print(f"{name}: {losses}")
+    write_json(PATH, dict(sorted(known.items())))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
