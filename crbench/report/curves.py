@@ -39,6 +39,8 @@ def read_curve(run: Path) -> Curve:
 
 def training_curves(runs: Sequence[Path], out: Path) -> Path:
     """Write a PNG: a column a run, its whole loss above and its unweighted terms below (log)."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
     curves = [read_curve(run) for run in runs]
     width = 0.4 + len(curves) * (PANEL[0] + 0.75)
     height = 0.7 + 2 * (PANEL[1] + 0.5)
@@ -57,6 +59,9 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
                 )
             if row and all(min(curve.terms[name]) > 0 for name in names):
                 axes.set_yscale("log")
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_title(curve.title if not row else "terms, unweighted", fontsize=9, loc="left")
             axes.tick_params(labelsize=8)
             axes.grid(color="#e6e8ec", lw=0.6)
@@ -64,5 +69,5 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
             if row:
                 axes.set_xlabel("epoch", fontsize=8)
                 if names:
-                    axes.legend(fontsize=7, frameon=False, ncols=2)
+                    axes.legend(fontsize=7, framealpha=0.8, edgecolor="none", ncols=2)
     return sheet.save(figure, out)

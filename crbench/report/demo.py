@@ -19,14 +19,19 @@ SHOWN = "cr-jepa"  # the run whose retrievals are drawn
 NEXT = """
 Written to {folder}:
   leaderboard.md, .csv, .json   the board
-  {grid:<29} queries and their top 5 in all four directions
-  {curves:<29} the losses over the epochs
+  grid.png                      CR-JEPA: queries and their top 5 in all four directions
+  curves.png                    the losses over the epochs
   */record.json                 what each number was made from
 
 Next:
-  crbench evaluate {folder}/{shown} --json       one record in full
-  crbench list                                   methods and datasets
-  crbench cache build ben-14k --source DIR       real imagery, then train and evaluate on it
+  look at {folder}/grid.png
+  change a choice and compare:
+    crbench train cr-jepa ben-14k-twin --scale tiny --cache {cache} \\
+      --set model.mask_ratio=0.25 --out {folder}/mask-25
+    crbench evaluate {folder}/mask-25
+    crbench leaderboard --records {folder} --out {folder}
+  see what else there is: crbench list
+  real imagery: crbench cache build landsat7-pan-ms --source DIR
 """
 
 
@@ -74,7 +79,8 @@ def finish(folder: Path) -> None:
     write_boards(found, [], folder)
     write_json(folder / "leaderboard.json", flat(records, found))
     trained = [folder / record.method.name for record in records if record.method.kind == "method"]
-    curves = training_curves(sorted(trained), folder / "curves.png")
-    grid = run_grid(folder / SHOWN, folder / "grid.png", cache=next(folder.glob("*.h5"), None))
+    cache = next(folder.glob("*.h5"))
+    training_curves(sorted(set(trained)), folder / "curves.png")
+    run_grid(folder / SHOWN, folder / "grid.png", cache=cache)
     print_boards(found)
-    print(NEXT.format(folder=folder, grid=grid.name, curves=curves.name, shown=SHOWN))
+    print(NEXT.format(folder=folder, cache=cache))

@@ -82,7 +82,7 @@ def board_notes(
     if any(row.at_floor for row in rows):
         lines.append(
             f"{AT_FLOOR}: not above the untrained encoder: the interval over queries reaches "
-            "down into that of the row `random`."
+            "down into that of the row 'Random encoder'."
         )
     if any("collapsed" in mark for row in rows for mark in row.marks):
         reasons = sorted(

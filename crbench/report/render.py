@@ -8,8 +8,8 @@ import numpy as np
 
 from crbench.cards import ModalityCard
 
-LOW, HIGH = 2.0, 98.0  # percentiles of an image that become black and white
-FLATTEST = 0.5  # an image is stretched as if it had at least this share of the usual contrast
+LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
+COMMON = 0.6  # how far an image's limits widen to the usual ones: 0 not at all, 1 all the way
 
 
 def channels(images: np.ndarray, card: ModalityCard) -> np.ndarray:
@@ -29,39 +29,27 @@ def channels(images: np.ndarray, card: ModalityCard) -> np.ndarray:
     return np.concatenate([first, second, ratio], axis=1)
 
 
-def stretch(values: np.ndarray, *, common: bool) -> np.ndarray:
-    """Percentile stretch of (N, C, H, W) to [0, 1]; values that are not finite become black.
+def stretch(values: np.ndarray) -> np.ndarray:
+    """Percentile stretch of (N, C, H, W) to [0, 1], per image and channel.
 
-    Colour is stretched per image, so that one image's clouds or snow do not darken the others: each
-    channel starts at its own dark end and all have one width, which keeps the hue. That width is at
-    least half the median one, for a flat image, open water say, not to show its noise at full
-    contrast; a dark flat image stays dark. Grey and radar composites get limits common to all
-    images (``common``), since in radar the level itself tells land from water.
+    An image's limits are its own percentiles, widened towards the median ones of all images. So
+    one image's snow or clouds do not darken the others, water stays darker than land and its
+    noise is not blown up, colours are balanced by the whole set, and every image can be read.
+    Values that are not finite become black.
     """
     flat = np.where(np.isfinite(values), values, np.nan).reshape(*values.shape[:2], -1)
     flat = np.where(np.isnan(flat).all(axis=2, keepdims=True), 0.0, flat)
-    if common:
-        start, end = np.nanpercentile(flat, [LOW, HIGH], axis=(0, 2))[:, None]
-        width = np.maximum(end - start, 1e-6)
-    else:
-        start, width = _per_image(flat)
-    shown = (values - start[..., None, None]) / width[..., None, None]
+    own_low, own_high = np.nanpercentile(flat, [LOW, HIGH], axis=2)  # (N, C) each
+    low = own_low + COMMON * np.minimum(np.median(own_low, axis=0) - own_low, 0)
+    high = own_high + COMMON * np.maximum(np.median(own_high, axis=0) - own_high, 0)
+    width = np.maximum(high - low, 1e-6)
+    shown = (values - low[..., None, None]) / width[..., None, None]
     return np.clip(np.nan_to_num(shown, nan=0.0), 0.0, 1.0).astype(np.float32)
-
-
-def _per_image(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start (N, C) and width (N, 1) of the stretch of each image of (N, C, pixels)."""
-    low, high = np.nanpercentile(flat, [LOW, HIGH], axis=2)
-    own = (high - low).max(axis=1, keepdims=True)
-    width = np.maximum(np.maximum(own, FLATTEST * np.median(own)), 1e-6)
-    level = low.mean(axis=1, keepdims=True)
-    place = (level - level.min()) / max(float(level.max() - level.min()), 1e-6)  # 0 the darkest
-    return low - place * (width - own), width
 
 
 def pictures(images: np.ndarray | Sequence[np.ndarray], card: ModalityCard) -> np.ndarray:
     """Images (N, C, H, W) in native units as (N, H, W, 3) float32 in [0, 1], ready to be drawn."""
-    shown = stretch(channels(np.asarray(images), card), common=len(card.display) < 3)
+    shown = stretch(channels(np.asarray(images), card))
     if shown.shape[1] == 1:
         shown = np.repeat(shown, 3, axis=1)
     return np.ascontiguousarray(shown.transpose(0, 2, 3, 1))
