@@ -25,6 +25,8 @@ from crbench.files import sha256_json
 
 FORMAT = "crbench-cache"
 VERSION = 1
+# What h5py, json and numpy raise on bytes that are not what they were.
+DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 REBUILD = "build it again: crbench cache build {card} --force"
 
 
@@ -80,7 +82,7 @@ class Cache:
     @property
     def array_digests(self) -> dict[str, str]:
         """SHA-256 (hex) of the bytes of each array: a, b, ids, split, and labels where given."""
-        return dict(json.loads(self.attributes["/"]["sha256"]))
+        return dict(self.attributes["/"]["sha256"])
 
     def rows(self, splits: Sequence[str]) -> np.ndarray:
         """Row numbers of the pairs in ``splits``, (n,) int64, in file order."""
@@ -111,11 +113,11 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
         raise UserError(what, where=path, fix=f"crbench cache build {card.name if card else name}")
     try:
         cache = _read(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except DAMAGE as error:
         if isinstance(error, PermissionError):
             raise UserError("cannot read this cache: permission denied", where=path) from error
         raise UserError(
-            f"this file is damaged or no cache ({_brief(error)})",
+            f"this file is damaged or no cache ({brief(error)})",
             where=path,
             fix=REBUILD.format(card=card.name if card else "CARD"),
         ) from error
@@ -125,7 +127,8 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
     return cache
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """The first line of an error's message."""
     return str(error).splitlines()[0].strip("'\"")[:160] if str(error) else type(error).__name__
 
 
@@ -147,6 +150,8 @@ def _read(path: Path) -> Cache:
                 fix=REBUILD.format(card="CARD"),
             )
         card = parse(DatasetCard, json.loads(root["card"]), where=f"card inside {path}")
+        root["sha256"] = {str(k): str(v) for k, v in json.loads(root["sha256"]).items()}
+        json.loads(root["notes"])
         ids = decode(file["ids"][:])
         split = decode(file["split"][:])
         labels = file["labels"][:] if "labels" in file else None

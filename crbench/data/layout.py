@@ -43,8 +43,10 @@ def label_array(card: DatasetCard, n: int) -> tuple[tuple[int, ...], np.dtype] |
 def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
     """Create the file with all its space, names and placeholders; nothing moves afterwards."""
     n = len(source.ids)
-    with h5py.File(part, "w") as file:
-        root = {
+    # Structures of HDF5 1.8: they carry checksums, which 1.6's lack, and no open-for-writing mark,
+    # which 1.10's have and which a kill would leave behind.
+    with h5py.File(part, "w", libver=("v108", "v108")) as file:
+        root: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "card": card.model_dump_json(by_alias=True),
@@ -59,7 +61,7 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
             "complete": np.uint8(0),
         }
         for key, value in root.items():
-            file.attrs[key] = value
+            file.attrs[key] = _fixed(value)
         _dataset(file, "ids", encode(source.ids))
         _dataset(file, "split", encode(source.split))
         if label := label_array(card, n):
@@ -68,9 +70,9 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
             modality = card.modality(which)
             group = file.create_group(which)
             _dataset(group, "images", shape=shape, dtype=dtype)
-            group.attrs["name"] = modality.name
-            group.attrs["bands"] = json.dumps(modality.bands, ensure_ascii=False)
-            group.attrs["units"] = modality.units
+            group.attrs["name"] = _fixed(modality.name)
+            group.attrs["bands"] = _fixed(json.dumps(modality.bands, ensure_ascii=False))
+            group.attrs["units"] = _fixed(modality.units)
             group.attrs["mean"] = np.zeros(len(modality.bands))
             group.attrs["std"] = np.zeros(len(modality.bands))
             if modality.mean is not None and modality.std is not None:
@@ -79,6 +81,11 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
         checks = file.create_group("checks")
         for name in arrays(file):
             _dataset(checks, name, shape=(n, CHECK_BYTES), dtype="u1")
+
+
+def _fixed(value: Any) -> Any:
+    """Texts as bytes of fixed length: HDF5 may crash on a damaged heap of variable-length ones."""
+    return np.bytes_(value.encode() or b" ") if isinstance(value, str) else value
 
 
 def _dataset(

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from crbench.data import layout
-from crbench.data.cache import Cache, open_cache
+from crbench.data.cache import DAMAGE, Cache, brief, open_cache
 from crbench.data.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -68,11 +68,14 @@ def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]
     A file that is missing, unfinished, cut or no cache at all is a UserError, as on opening.
     """
     cache = open_cache(path)
-    with progress_bar(quiet) as progress:
-        scans = scan_all(cache.path, None, f"{cache.card.name}: reading", progress)
-    with h5py.File(cache.path, "r") as file:
-        stored = {name: file["checks"][name][:] for name in scans}
-        header_sound = layout.header_digest(file) == cache.attributes["/"]["header_sha256"]
+    try:
+        with progress_bar(quiet) as progress:
+            scans = scan_all(cache.path, None, f"{cache.card.name}: reading", progress)
+        with h5py.File(cache.path, "r") as file:
+            stored = {name: file["checks"][name][:] for name in scans}
+            header_sound = layout.header_digest(file) == cache.attributes["/"].get("header_sha256")
+    except DAMAGE as error:
+        return [f"the structure of the file is damaged ({brief(error)})"]
     problems = [] if header_sound else ["the attributes (card, bands, statistics) are damaged"]
     for name, found in scans.items():
         rows = np.flatnonzero((found.checks != stored[name]).any(1))

@@ -215,3 +215,28 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRBENCH_CACHES", "/elsewhere")
     full = load_dataset("dsrsid-twin", scale="full")
     assert default_path(full) == Path("/elsewhere/dsrsid-twin@full.h5")
+
+
+def test_flips_outside_the_arrays_are_refused_found_or_harmless(copy: Path) -> None:
+    """Structure and attributes of the file: HDF5's checksums, ours, or bytes that nobody reads."""
+    raw = copy.read_bytes()
+    used = np.zeros(len(raw), dtype=bool)
+    for offset, dtype, shape in layout.places(copy).values():
+        used[offset : offset + int(np.prod(shape)) * dtype.itemsize] = True
+    sound = open_cache(copy)
+    outcomes = {"refused": 0, "found": 0, "harmless": 0}
+    rng = np.random.default_rng(0)
+    for offset in rng.choice(np.flatnonzero(~used), 60, replace=False):
+        copy.write_bytes(raw)
+        flip(copy, int(offset), 1 << int(rng.integers(8)))
+        try:
+            problems = verify_cache(copy, quiet=True)
+        except UserError:
+            outcomes["refused"] += 1
+            continue
+        outcomes["found" if problems else "harmless"] += 1
+        if not problems:
+            again = open_cache(copy)
+            assert (again.digest, again.card) == (sound.digest, sound.card)
+            assert again.stats("b")["mean"].tolist() == sound.stats("b")["mean"].tolist()
+    assert outcomes["refused"] > outcomes["harmless"]
