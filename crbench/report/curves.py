@@ -43,7 +43,7 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
 
     curves = [read_curve(run) for run in runs]
     width = 0.4 + len(curves) * (PANEL[0] + 0.75)
-    height = 0.7 + 2 * (PANEL[1] + 0.5)
+    height = 1.2 + 2 * (PANEL[1] + 0.5)
     figure = sheet.blank(width, height)
     sheet.write(figure, 0.4, 0.14, "Training curves", size=13, bold=True)
     for column, curve in enumerate(curves):
@@ -69,5 +69,11 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
             if row:
                 axes.set_xlabel("epoch", fontsize=8)
                 if names:
-                    axes.legend(fontsize=7, framealpha=0.8, edgecolor="none", ncols=2)
+                    axes.legend(
+                        fontsize=7,
+                        frameon=False,
+                        ncols=4,
+                        loc="upper left",
+                        bbox_to_anchor=(-0.03, -0.18),
+                    )
     return sheet.save(figure, out)

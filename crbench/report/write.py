@@ -17,9 +17,8 @@ from crbench.report.published import PublishedTable
 
 INTRO = """# Leaderboard
 
-Made by `crbench leaderboard` from the records in `results/records` and the tables in
-`results/published`; do not edit it by hand. Rows of one table share data, cache and protocol.
-Numbers from different tables do not compare.
+Made by `crbench leaderboard` from run records and published tables; do not edit it by hand. Rows of
+one table share data, cache and protocol. Numbers from different tables do not compare.
 """
 
 PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."
