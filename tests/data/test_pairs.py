@@ -152,3 +152,13 @@ def test_hashes_are_even() -> None:
     assert bits.min() >= 0
     for bit in (0, 20, 40, 62):
         assert abs(((bits >> bit) & 1).double().mean() - 0.5) < 0.04
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_gpu_gives_the_same_batches(pairs: Pairs, twin_cache: Path) -> None:
+    there = Pairs(open_cache(twin_cache), ["train"], image_size=32, device="cuda")
+    order = epoch_order(len(pairs), 0, 1)[:32]
+    one, other = dihedral(pairs.batch(order), 0, 1), dihedral(there.batch(order), 0, 1)
+    assert other["a"].device.type == "cuda"
+    for which in ("a", "b", "keys"):
+        torch.testing.assert_close(other[which].cpu(), one[which], atol=1e-4, rtol=1e-5)
