@@ -93,6 +93,9 @@ def test_bold_is_the_best_sound_row_of_each_column(make_record: Make) -> None:
     assert ("CR-JEPA", "aa", F1) in board.best
     assert ("X-JEPA", "ab", F1) in board.best
     assert not any(label == "REJEPA" for label, _, _ in board.best)
+    lines = {line.split(" |")[0]: line for line in markdown([board]).splitlines()}
+    assert lines["| CR-JEPA"].count("**") == 2 * 3 and lines["| X-JEPA"].count("**") == 2
+    assert "**" not in lines["| REJEPA"]
 
 
 def test_collapsed_and_unfinished_rows_are_marked(make_record: Make) -> None:
@@ -148,6 +151,15 @@ def test_published_rows_never_share_a_table_with_measured_ones(make_record: Make
     tables = [part for part in text.split("\n\n") if part.startswith("| method")]
     kinds = [("comparable" in table, "± " in table or "/ 0.60" in table) for table in tables]
     assert (True, False) in kinds and (False, True) in kinds and (True, True) not in kinds
+
+
+def test_the_newest_run_counts_whatever_its_file_is_called(
+    make_record: Make, tmp_path: Path
+) -> None:
+    write_record(tmp_path / "a.json", make_record(value=0.4, created="2026-01-03T00:00:00Z"))
+    write_record(tmp_path / "b.json", make_record(value=0.9, created="2026-01-01T00:00:00Z"))
+    (board,) = boards(read_records([tmp_path]))
+    assert average(board.rows[0], F1) == pytest.approx(0.4)
 
 
 def test_bytes_do_not_move_with_the_order_of_files(make_record: Make, tmp_path: Path) -> None:
