@@ -49,7 +49,8 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder; by default runs/<dataset>/<method>@<scale>/seed<seed>.", show_default=False
+            help="Run folder, not runs/<dataset>/<method>@<scale>/seed<seed>.",
+            show_default=False,
         ),
     ] = None,
     cache: CacheFile = None,
@@ -138,6 +139,6 @@ def register(app: typer.Typer) -> None:
         epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5"
     )(train)
     app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0")(embed)
-    app.command(epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid grid.png")(
-        evaluate
-    )
+    app.command(
+        epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid g.png"
+    )(evaluate)
