@@ -49,7 +49,7 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder, not runs/<dataset>/<method>@<scale>/seed<seed>.",
+            help="Run folder instead of the usual one under runs.",
             show_default=False,
         ),
     ] = None,
