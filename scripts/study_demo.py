@@ -27,6 +27,8 @@ DATASETS = ("ben-14k-twin", "landsat7-pan-ms", "eurosat-wald")
 METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
 SEEDLESS = ("band-stats", "cca")  # closed-form: every seed gives the same scores
 SCALE = "tiny"
+# A demo takes the card's own few epochs; real imagery is given the time to settle.
+EPOCHS = {"landsat7-pan-ms": 20, "eurosat-wald": 20}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,13 +45,24 @@ class Planned:
         folder = ROOT / "results" / "records" / self.dataset / self.method
         return folder / f"{self.method}-{SCALE}-seed{self.seed}.json"
 
+    @property
+    def epochs(self) -> int | None:
+        """Epochs instead of the card's; none for the floors, which do not train."""
+        floor = load_method(self.method, scale=SCALE).kind == "floor"
+        return None if floor else EPOCHS.get(self.dataset)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the card as it will be trained."""
+        epochs = [] if self.epochs is None else [f"train.epochs={self.epochs}"]
+        return load_method(self.method, scale=SCALE, overrides=epochs).digest
+
     def done(self, cache: Cache) -> bool:
         """Whether a record of this very card and cache is there."""
         if not self.record.is_file():
             return False
         record = read_record(self.record)
-        same_card = record.method.digest == load_method(self.method, scale=SCALE).digest
-        return same_card and record.dataset.cache_digest == cache.digest
+        return record.method.digest == self.digest and record.dataset.cache_digest == cache.digest
 
 
 def plan(datasets: list[str], methods: list[str], seeds: int) -> list[Planned]:
@@ -69,6 +82,8 @@ def main() -> int:
     parser.add_argument("--dataset", action="append", choices=DATASETS)
     parser.add_argument("--method", action="append", choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, action="append", help="only this seed; repeatable")
+    parser.add_argument("--threads", type=int, help="CPU threads of each run")
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
@@ -80,17 +95,21 @@ def main() -> int:
         caches[dataset] = open_cache(path if path.is_file() else build_cache(card, path))
     for item in plan(datasets, methods, options.seeds):
         cache = caches[item.dataset]
+        if options.seed and item.seed not in options.seed:
+            continue
         done = item.done(cache)
         label = f"{item.dataset}  {item.method}  seed {item.seed}"
         print(f"{'there   ' if done else 'to run  '} {label}", flush=True)
         if done or options.plan:
             continue
-        digest = load_method(item.method, scale=SCALE).digest[:8]
-        out = ROOT / "runs" / "study" / item.dataset / f"{item.method}-{digest}-seed{item.seed}"
+        out = ROOT / "runs" / "study" / item.dataset
+        out /= f"{item.method}-{item.digest[:8]}-seed{item.seed}"
         train(
             item.method,
             item.dataset,
             scale=SCALE,
+            epochs=item.epochs,
+            threads=options.threads,
             seed=item.seed,
             out=out,
             cache=cache.path,
