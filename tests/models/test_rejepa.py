@@ -1,0 +1,150 @@
+"""REJEPA: exact budgets, targets and gradients, what its cards may say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from crbench.cards import load_method
+from crbench.errors import UserError
+from crbench.models.base import Step, count
+from crbench.models.block_masking import draw_blocks
+from crbench.models.encoder import pool
+from crbench.models.registry import build
+from crbench.models.rejepa import REJEPA
+
+BANDS = {"a": 2, "b": 12}
+STEP = Step(3, 0, 100, 0)
+
+
+def tiny(*overrides: str) -> REJEPA:
+    torch.manual_seed(0)
+    model = build(load_method("rejepa", scale="tiny", overrides=overrides), BANDS)
+    assert isinstance(model, REJEPA)
+    return model
+
+
+def batch(n: int = 8) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = {m: torch.randn(n, c, 32, 32, generator=generator) for m, c in BANDS.items()}
+    return {**images, "keys": torch.arange(n) * 7919}
+
+
+@pytest.mark.parametrize(
+    ("modalities", "total", "encoder"),
+    [("b", 197_094_144, 87_566_592), ("ab", 197_882_112, 87_960_576)],
+)
+def test_budget_on_ben_14k(modalities: str, total: int, encoder: int) -> None:
+    with torch.device("meta"):
+        card = load_method("rejepa", overrides=[f"model.modalities={modalities}"])
+        model = build(card, BANDS)
+    parts = {name: count(part.parameters()) for name, part in model.parts().items()}
+    assert parts == {"context": encoder, "target": encoder, "predictor": 21_960_960}
+    assert count(model.parameters()) == total
+    assert count(model.inference_parameters()) == encoder
+
+
+def test_loss_is_the_weighted_sum_of_its_terms() -> None:
+    model = tiny("loss.pred=2.0", "loss.covariance=3.0")
+    out = model.loss(batch(), STEP)
+    weights = model.config.loss
+    names = ("pred", "invariance", "variance", "covariance")
+    assert set(out) == {"loss", *names}
+    expected = sum(getattr(weights, name) * out[name].item() for name in names)
+    assert out["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_prediction_term_equals_a_sample_by_sample_computation() -> None:
+    model = tiny("model.modalities=b").eval()
+    data = batch(4)
+    table = model.config.model
+    blocks = draw_blocks(table.masks, table.side, data["keys"], STEP, stream="b")
+    losses = []
+    for i in range(4):
+        image = data["b"][i : i + 1]
+        full = model.target(image, "b")[0]
+        goal = (full - full.mean(-1, keepdim=True)) / (
+            full.var(-1, correction=0, keepdim=True) + 1e-5
+        ).sqrt()
+        seen = blocks.context[i][blocks.valid[i]]
+        tokens = (model.context.stems["b"](image) + model.context.positions)[:, seen]
+        context = model.context.trunk(tokens)
+        for cells in blocks.targets[i]:
+            predictor = model.predictor
+            entered = predictor.enter(context) + predictor.positions[:, seen]
+            queries = predictor.mask_token + predictor.positions[:, cells]
+            hidden = predictor.trunk(torch.cat([entered, queries], 1))[0, len(seen) :]
+            losses.append(F.smooth_l1_loss(predictor.leave(hidden), goal[cells]))
+    expected = torch.stack(losses).mean().item()
+    assert model.loss(data, STEP)["pred"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradients_reach_all_that_trains_and_no_target() -> None:
+    model = tiny()
+    model.loss(batch(), STEP)["loss"].backward()
+    for name, parameter in model.named_parameters():
+        fixed = name.startswith("target.") or name.endswith("positions")
+        assert parameter.requires_grad != fixed, name
+        assert (parameter.grad is None) == fixed, name
+
+
+def test_after_step_moves_the_target_towards_the_context() -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.context.trunk.norm.bias.add_(1.0)
+    model.after_step(Step(50, 0, 100, 0))  # halfway from 0.95 to 1
+    moved = model.target.trunk.norm.bias
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.025))
+    torch.testing.assert_close(model.target.positions, model.context.positions)
+
+
+def test_loss_depends_neither_on_the_order_of_a_batch_nor_on_the_epoch_alone() -> None:
+    model = tiny().eval()
+    data = batch()
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    first = model.loss(data, STEP)["loss"].item()
+    shuffled = model.loss({name: value[order] for name, value in data.items()}, STEP)
+    assert shuffled["loss"].item() == pytest.approx(first, rel=1e-5)
+    other = model.loss(data, Step(3, 1, 100, 0))["loss"].item()
+    assert other != pytest.approx(first, rel=1e-5)
+
+
+def test_descriptor_is_the_mean_of_the_target_encoders_tokens() -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.context.trunk.norm.bias.add_(1.0)  # must not show
+    images = batch()["a"]
+    found = model.embed(images, "a")
+    assert list(found) == ["encoder"] and found["encoder"].dtype == torch.float32
+    torch.testing.assert_close(found["encoder"], pool(model.target(images, "a")))
+    assert {model.view(d[0], d, "query") for d in ("aa", "bb", "ab", "ba")} == {"encoder"}  # type: ignore[arg-type]
+
+
+def test_a_model_of_one_modality_says_so_when_asked_for_the_other() -> None:
+    model = tiny("model.modalities=b")
+    assert model.embed(batch()["b"], "b")["encoder"].shape == (8, 96)
+    with pytest.raises(UserError, match="modality 'b' alone"):
+        model.embed(batch()["a"], "a")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.patch_size=5", "multiple of patch_size"),
+        ("model.num_heads=5", "multiple of num_heads"),
+        ("model.masks.min_context=64", "exceed the 64 tokens"),
+        ("model.modalities=c", "modalities"),
+        ("loss.pred=-1.0", "pred"),
+    ],
+)
+def test_what_a_card_may_not_say(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        tiny(override)
+
+
+def test_mixed_precision_gives_finite_fp32_losses() -> None:
+    model = tiny()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model.loss(batch(), STEP)
+    assert all(v.dtype == torch.float32 and v.isfinite() for v in out.values())
