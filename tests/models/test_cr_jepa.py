@@ -18,7 +18,13 @@ from crbench.models.registry import build
 STEP = Step(index=7, epoch=1, total=100, seed=0)
 DUAL = ("model.encoder=dual", 'model.retrieval_heads=["uni"]', "loss.cross=0", "loss.sig_pair=0.02")
 THREE = ('model.retrieval_heads=["same", "cross", "uni"]', "loss.same=1.0")
-SMALL = ("model.width=32", "model.depth=1", "model.head_hidden=16", "model.retrieval_dim=8")
+SMALL = (
+    "model.patch_size=8",
+    "model.width=32",
+    "model.depth=1",
+    "model.head_hidden=16",
+    "model.retrieval_dim=8",
+)
 
 
 def at_paper_scale(*overrides: str) -> CRJEPA:
