@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -185,7 +185,7 @@ class XJEPA(Method):
 
     def _queries(self, places: Tensor) -> Tensor:
         """The shared learned query at each target position (B, M) → (B, M, D)."""
-        return self.query + gather(self.encoders["a"].positions, places)
+        return self.query + gather(cast(Tensor, self.encoders["a"].positions), places)
 
     def after_step(self, step: Step) -> None:
         """Move the target encoders towards the encoders."""
