@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from crbench.cards import MethodCard, Strict
 from crbench.errors import UserError
 from crbench.models import ema
-from crbench.models.base import Batch, Method, Modality, Role, Step
+from crbench.models.base import DIRECTIONS, Batch, Method, Modality, Role, Step
 from crbench.models.block_masking import Blocks, draw_blocks
 from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
 from crbench.models.losses.precision import full
@@ -86,6 +86,7 @@ class REJEPA(Method):
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)
         table = self.config.model
+        self.directions = tuple(d for d in DIRECTIONS if set(d) <= set(table.modalities))
         self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
         self.target = ema.frozen_copy(self.context)
         self.predictor = BlockPredictor(table)
@@ -125,7 +126,7 @@ class REJEPA(Method):
             raise UserError(
                 f"this model was built for modality '{self.config.model.modalities}' alone",
                 where=f"method card '{self.card.name}', model.modalities",
-                fix=f"ask for that direction only, or train with modalities = '{modality}' or 'ab'",
+                fix="train with modalities = 'ab' to score all four directions",
             )
         return {"encoder": pool(self.target(images, modality)).float()}
 

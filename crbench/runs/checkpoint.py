@@ -28,12 +28,12 @@ def save_state(path: Path, model: nn.Module, optimizer: Any, position: dict[str,
         "format": FORMAT,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "rng": torch.get_rng_state(),  # for methods of others; ours draw from named seeds alone
         "position": position,
     }
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    # through Python's own file, so that a full disk is an OSError and becomes one message
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        torch.save(state, handle)
 
 
 def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
@@ -47,18 +47,26 @@ def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
         raise UserError("the checkpoint is damaged", where=path, fix=fix) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError("not a crbench checkpoint of this version", where=path, fix=fix)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["rng_cuda"]:
-        torch.cuda.set_rng_state_all(state["rng_cuda"])
-    return dict(state["position"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        return dict(state["position"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"the checkpoint does not fit: {first}", where=path, fix=fix) from error
 
 
 def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
     """Write the weights as safetensors, with ``about`` (cards, bands) inside as JSON."""
-    with atomic_path(path) as temporary:
-        save_model(model, str(temporary), metadata={"crbench": json.dumps(about, sort_keys=True)})
+    try:
+        with atomic_path(path) as temporary:
+            text = json.dumps(about, sort_keys=True)
+            save_model(model, str(temporary), metadata={"crbench": text})
+    except SafetensorError as error:  # its own kind of error for a full disk
+        raise UserError(
+            f"cannot write the weights: {error}", where=path, fix="free some space, then --resume"
+        ) from error
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

@@ -6,6 +6,7 @@ again only where all of that is the same.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from crbench.data.cache import Cache, open_cache
+from crbench.data.cache import Cache, encode, open_cache
 from crbench.data.pairs import Pairs
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file, sha256_json
@@ -22,7 +23,7 @@ from crbench.models.base import MODALITIES, Method, Modality
 from crbench.models.registry import build
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.folder import RunFolder, RunInfo
-from crbench.runs.train import band_counts, pick_device
+from crbench.runs.train import band_counts, full_precision, pick_device, statistics
 
 FORMAT = 1
 
@@ -36,12 +37,18 @@ def load_run(run: RunFolder, data: Cache, device: torch.device) -> Method:
 
 def open_run_cache(info: RunInfo, cache: str | Path | None) -> Cache:
     """The cache that a run was trained on; another one is a UserError."""
-    data = open_cache(Path(cache or info.cache))
+    data = open_cache(Path(cache or info.cache), info.dataset_card)
     if data.digest != info.cache_digest:
         raise UserError(
             "this cache is not the one that the run was trained on",
             where=data.path,
             fix=f"give the cache with digest {info.cache_digest[:12]}… by --cache",
+        )
+    if info.statistics and info.statistics != statistics(data):
+        raise UserError(
+            "this cache normalises its images otherwise than when the run was trained",
+            where=data.path,
+            fix="build the cache with the card that the run was trained on",
         )
     return data
 
@@ -54,15 +61,15 @@ def embed_run(
     device: str = "auto",
     quiet: bool = False,
 ) -> Path:
-    """Embed the pairs of ``splits`` (those of the default protocol) and return the file.
+    """Embed the pairs of ``splits`` (all that the card's protocols name) and return the file.
 
     Layout: ``/ids``, ``/split``, ``/a/<view>`` and ``/b/<view>`` (N, R) float32.
     """
     run = RunFolder(Path(run_path))
     info = run.finished()
     data = open_run_cache(info, cache)
-    protocol = data.card.protocols[data.card.protocol]
-    wanted = sorted(set(splits or [*protocol.query, *protocol.gallery]))
+    named = [name for p in data.card.protocols.values() for name in (*p.query, *p.gallery)]
+    wanted = sorted(set(splits or named))
     key = sha256_json(
         [FORMAT, sha256_file(run.weights), info.method_card.digest, data.digest, wanted]
     )
@@ -70,17 +77,22 @@ def embed_run(
         return run.embeddings
     chosen = pick_device(device)
     torch.set_num_threads(info.threads)
+    full_precision()
     model = load_run(run, data, chosen)
     pairs = Pairs(data, wanted, image_size=model.image_size, device=str(chosen))
     size = info.method_card.train.eval_batch_size
     with atomic_path(run.embeddings) as temporary, h5py.File(temporary, "w") as file:
-        file["ids"] = data.ids[pairs.rows].astype(bytes)
-        file["split"] = data.split[pairs.rows].astype(bytes)
+        started = time.perf_counter()
+        file["ids"] = encode(data.ids[pairs.rows].tolist())
+        file["split"] = encode(data.split[pairs.rows].tolist())
         for modality in MODALITIES:
+            if not any(modality in direction for direction in model.directions):
+                continue
             label = f"embedding {data.card.modality(modality).name}"
             for view, array in embed_pairs(model, pairs, modality, size, label, quiet).items():
                 file[f"{modality}/{view}"] = array
         file.attrs.update({"format": FORMAT, "key": key, "run": str(run.path.name)})
+        file.attrs["seconds"] = time.perf_counter() - started
     return run.embeddings
 
 

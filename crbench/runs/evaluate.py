@@ -11,7 +11,7 @@ import numpy as np
 
 from crbench import provenance
 from crbench.cards import ProtocolCard
-from crbench.data.cache import Cache
+from crbench.data.cache import Cache, decode
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_file
 from crbench.models.base import Method, Modality, count
@@ -46,7 +46,6 @@ def evaluate(
     quiet: bool = False,
 ) -> Record:
     """Score a finished run under a protocol of its dataset card and write its record."""
-    started = time.perf_counter()
     run = RunFolder(Path(run_path))
     info = run.finished()
     data = open_run_cache(info, cache)
@@ -54,13 +53,9 @@ def evaluate(
     if name not in data.card.protocols:
         raise unknown("protocol", name, data.card.protocols, where=data.card.name)
     chosen = data.card.protocols[name]
-    path = embed_run(
-        run.path,
-        splits=[*chosen.query, *chosen.gallery],
-        cache=data.path,
-        device=device,
-        quiet=quiet,
-    )
+    path = embed_run(run.path, cache=data.path, device=device, quiet=quiet)
+    with h5py.File(path, "r") as file:
+        embed_seconds = float(file.attrs["seconds"])
     embedded = time.perf_counter()
     model = build(info.method_card, band_counts(data))
     serves = serving(model)
@@ -98,15 +93,16 @@ def evaluate(
         digests={"weights": sha256_file(run.weights), "embeddings": sha256_file(path)},
         timings={
             "train_s": info.seconds,
-            "embed_s": embedded - started,
+            "embed_s": embed_seconds,
             "score_s": now - embedded,
         },
-        versions=provenance.versions(),
-        hardware=provenance.hardware(),
+        versions=info.versions or provenance.versions(),
+        hardware=info.hardware or provenance.hardware(),
         command=info.command,
         resamples=RESAMPLES,
     )
-    write_record(Path(out) if out else run.record, record)
+    default = run.record if name == data.card.protocol else run.path / f"record-{name}.json"
+    write_record(Path(out) if out else default, record)
     return record
 
 
@@ -138,7 +134,7 @@ def read_views(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``{direction: (query (Nq, R), gallery (Ng, R))}``, matched by id."""
     with h5py.File(path, "r") as file:
-        where = {name: row for row, name in enumerate(file["ids"].asstr()[...])}
+        where = {name: row for row, name in enumerate(decode(file["ids"][...]))}
         q = np.array([where[name] for name in query_ids])
         g = np.array([where[name] for name in gallery_ids])
         read: dict[str, np.ndarray] = {}
@@ -204,7 +200,7 @@ def training_entry(info: RunInfo, model: Method, data: Cache) -> TrainingEntry:
         epochs=info.epochs_done,
         epochs_planned=info.method_card.train.epochs,
         steps=info.steps,
-        train_splits=data.card.train_splits,
+        train_splits=info.dataset_card.train_splits,
         n_train=info.n_train,
         seconds=info.seconds,
         checkpoint="last",

@@ -38,6 +38,9 @@ class RunInfo(Strict):
     n_train: int
     command: str
     created: str
+    statistics: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, str | int] = Field(default_factory=dict)
     finished: bool = False
     seconds: float = 0.0
     steps: int = 0

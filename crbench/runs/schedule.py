@@ -18,11 +18,12 @@ def make_optimizer(model: nn.Module, train: TrainTable) -> torch.optim.Optimizer
     """AdamW over the trainable parameters; vectors (biases, norms) decay only if the card asks."""
     if train.decay_vectors:
         trainable = [p for p in model.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": trainable, "weight_decay": train.weight_decay}]
+        groups: list[dict[str, Any]] = [{"params": trainable, "weight_decay": 1.0}]
     else:
-        groups = param_groups_weight_decay(model, train.weight_decay)
+        groups = param_groups_weight_decay(model, 1.0)  # 1 marks the groups that decay
     for group in groups:
         group["decays"] = bool(group["weight_decay"])
+        group["weight_decay"] *= train.weight_decay
     fused = any(p.is_cuda for p in model.parameters())
     return torch.optim.AdamW(groups, lr=train.lr, fused=fused)
 

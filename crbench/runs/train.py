@@ -2,7 +2,8 @@
 
 Everything random is drawn from names — (seed, epoch) for the order, (seed, epoch, pair) for
 masks and flips, (seed, step) for SIGReg's directions — so that a run that was stopped and goes
-on is the same run, and the same card, seed, machine and thread count give the same weights.
+on is the same run. On a CPU the same card, seed, machine and thread count give the same weights;
+on a GPU attention's backward pass adds in no fixed order, and weights agree to rounding only.
 """
 
 from __future__ import annotations
@@ -67,18 +68,24 @@ def train(
     run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
     torch.set_num_threads(threads or provenance.cores())
     chosen = pick_device(device)
-    info = _begin(run, card, data, seed, chosen, resume)
+    torch.manual_seed(derive(seed, "init", card.name, data.card.name))
+    model = build(card, band_counts(data))  # a card that cannot be built leaves no folder behind
+    splits = data.card.train_splits
+    if len(data.rows(splits)) < 2:
+        raise UserError(f"too few training pairs in {splits}", where=data.path)
+    optimised = model.trained_by == "gradient" and card.train.epochs > 0
+    precision = _precision(card, chosen) if optimised else "fp32"
+    info = _begin(run, card, data, seed, chosen, precision, resume)
     if info.finished:
         return run.path
-
-    torch.manual_seed(derive(seed, "init", card.name, data.card.name))
-    model = build(card, band_counts(data)).to(chosen)
-    pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
+    model = model.to(chosen)
+    full_precision()
+    pairs = Pairs(data, splits, image_size=model.image_size, device=str(chosen))
     started = time.perf_counter()
     if model.trained_by == "fit":
         model.fit(pairs)
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
-    elif model.trained_by == "gradient" and card.train.epochs > 0:
+    elif optimised:
         info = _loop(model, pairs, run, info, resume, quiet)
     save_weights(run.weights, model, _about(card, data))
     run.write(info.model_copy(update={"finished": True}))
@@ -87,7 +94,11 @@ def train(
 
 
 def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
-    """The verified cache of a dataset card, at ``cache`` or at its usual place."""
+    """The cache of a dataset card, at ``cache`` or at its usual place, with the card in use.
+
+    How the pixels came about (scale, source) is the cache's; how they are normalised, split and
+    judged is the card's, which may have changed since.
+    """
     card = load_dataset(dataset)
     data = open_cache(Path(cache) if cache else default_path(card))
     if data.card.name != card.name:
@@ -96,7 +107,13 @@ def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
             where=data.path,
             fix=f"name the dataset '{data.card.name}' or give another --cache",
         )
-    return data
+    in_use = load_dataset(dataset, scale=data.card.scale)
+    return open_cache(data.path, in_use.model_copy(update={"source": data.card.source}))
+
+
+def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:
+    """Mean and std per band, as they normalise the images of each modality."""
+    return {m: {name: found.tolist() for name, found in data.stats(m).items()} for m in "ab"}
 
 
 def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
@@ -104,9 +121,7 @@ def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
     return {
         "method": card.to_dict(),
         "bands": {m: data.card.modality(m).bands for m in "ab"},
-        "statistics": {
-            m: {name: values.tolist() for name, values in data.stats(m).items()} for m in "ab"
-        },
+        "statistics": statistics(data),
     }
 
 
@@ -130,13 +145,22 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
+def _precision(card: MethodCard, device: torch.device) -> str:
+    if card.train.precision == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return card.train.precision
+
+
 def _begin(
-    run: RunFolder, card: MethodCard, data: Cache, seed: int, device: torch.device, resume: bool
+    run: RunFolder,
+    card: MethodCard,
+    data: Cache,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    resume: bool,
 ) -> RunInfo:
     """Write the statement of a new run, or check that an old one is the same run."""
-    precision = card.train.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
     info = RunInfo(
         method=card.to_dict(),
         dataset=data.card.to_dict(),
@@ -147,6 +171,9 @@ def _begin(
         threads=torch.get_num_threads(),
         precision=precision,
         n_train=len(data.rows(data.card.train_splits)),
+        statistics=statistics(data),
+        versions=provenance.versions(),
+        hardware=provenance.hardware(),
         command=provenance.command(),
         created=provenance.now_utc(),
     )
@@ -166,7 +193,8 @@ def _begin(
             where=run.path,
             fix="go on with --resume, or choose another --out or --seed",
         )
-    for key in ("method", "cache_digest", "seed", "precision", "threads", "device"):
+    settled = ("method", "cache_digest", "statistics", "seed", "precision", "threads", "device")
+    for key in settled:
         if getattr(before, key) != getattr(info, key):
             raise UserError(
                 f"cannot go on: the run was started with another {key.replace('_', ' ')}",
@@ -174,6 +202,12 @@ def _begin(
                 fix="use the settings of its run.json, or choose another --out",
             )
     return before
+
+
+def full_precision() -> None:
+    """fp32 means fp32: convolutions would round to TF32 on recent GPUs."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def device_name(device: torch.device) -> str:
@@ -188,14 +222,11 @@ def _loop(
     card = info.method_card.train
     batch_size = min(card.batch_size, len(pairs))
     per_epoch = len(pairs) // batch_size  # the last, smaller batch is left out
-    if len(pairs) < 2:
-        raise UserError(
-            f"{len(pairs)} training pairs are too few", where=info.cache, fix="train on more"
-        )
     total = card.epochs * per_epoch
     optimizer = make_optimizer(model, card)
     scheduler = make_scheduler(optimizer, card, per_epoch)
-    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "sums": {}, "epoch_seconds": 0.0}
+    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "epoch_seconds": 0.0}
+    position |= {"sums": {}, "terms": {}}
     if resume and run.checkpoint.is_file():
         position = load_state(run.checkpoint, model, optimizer)
     elif run.metrics.is_file():
@@ -207,7 +238,7 @@ def _loop(
     model.train()
     spent, mark = float(position["seconds"]), time.perf_counter()
     saved, epoch_spent = mark, float(position["epoch_seconds"])
-    terms: dict[str, float] = {}
+    terms: dict[str, float] = dict(position["terms"])
     with stop_on_signal() as stop, training_bar(info, total, quiet) as bar:
         bar.start(int(position["step"]))
         for epoch in range(first_epoch, card.epochs):
@@ -220,19 +251,23 @@ def _loop(
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
                 bar.step(found, batch_size)
+                last = index + 1 == per_epoch
+                if last:  # reading the terms waits for the device, so the time comes after
+                    terms = {name: float(value) / per_epoch for name, value in sums.items()}
                 now = time.perf_counter()
                 seconds = epoch_spent + now - epoch_mark
-                if index + 1 == per_epoch:  # the epoch's line goes before its checkpoint
-                    terms = {name: float(value) / per_epoch for name, value in sums.items()}
+                if last:  # the epoch's line goes before its checkpoint
                     _log(run, epoch, per_epoch, optimizer, terms, batch_size, seconds)
                     sums, skip, epoch_spent, seconds = {}, 0, 0.0, 0.0
                 if stop.asked or now - saved > CHECKPOINT_EVERY_S:
                     position = {
                         "step": step.index + 1,
                         "seconds": spent + now - mark,
-                        "sums": {name: float(value) for name, value in sums.items()},
                         "epoch_seconds": seconds,
+                        "sums": {name: float(value) for name, value in sums.items()},
+                        "terms": terms,
                     }
+                    _check_finite(position["sums"], run, epoch)
                     save_state(run.checkpoint, model, optimizer, position)
                     saved = now
                     _stop_if_asked(stop, run, step, bar)
@@ -279,13 +314,7 @@ def _log(
     seconds: float,
 ) -> None:
     """Append the epoch's means; a loss that is not finite ends the run with its terms named."""
-    bad = sorted(name for name, value in terms.items() if not math.isfinite(value))
-    if bad:
-        raise UserError(
-            f"the loss is not finite in epoch {epoch + 1}: {', '.join(bad)}",
-            where=run.path,
-            fix="lower train.lr or train.clip by --set; the last checkpoint is kept",
-        )
+    _check_finite(terms, run, epoch)
     line = {
         "epoch": epoch + 1,
         "step": (epoch + 1) * per_epoch,
@@ -295,6 +324,16 @@ def _log(
         "seconds": round(seconds, 3),
     }
     append_jsonl(run.metrics, line)
+
+
+def _check_finite(terms: dict[str, float], run: RunFolder, epoch: int) -> None:
+    bad = sorted(name for name, value in terms.items() if not math.isfinite(value))
+    if bad:
+        raise UserError(
+            f"the loss is not finite in epoch {epoch + 1}: {', '.join(bad)}",
+            where=run.path,
+            fix="start a new run (another --out) with a lower train.lr or train.clip by --set",
+        )
 
 
 def _keep_epochs(path: Path, epochs: int) -> None:

@@ -8,6 +8,7 @@ from crbench.errors import UserError
 from crbench.records import read_record
 from crbench.runs.embed import embed_run
 from crbench.runs.evaluate import evaluate
+from crbench.runs.train import train
 
 
 def test_the_record_reads_back_equal(trained_run: Path, tmp_path: Path) -> None:
@@ -51,3 +52,37 @@ def test_what_is_no_run_is_refused(tmp_path: Path, trained_run: Path) -> None:
         evaluate(tmp_path, quiet=True)
     with pytest.raises(UserError, match="leave-one-ot"):
         evaluate(trained_run, protocol="leave-one-ot", quiet=True)
+
+
+def test_a_model_of_one_modality_is_scored_in_its_own_direction(
+    twin_cache: Path, tmp_path: Path
+) -> None:
+    one = ["model.modalities=b"]
+    out = tmp_path / "rejepa"
+    train(
+        "rejepa", "ben-14k-twin", scale="tiny", epochs=1, overrides=one, cache=twin_cache,
+        out=out, quiet=True,
+    )  # fmt: skip
+    assert set(evaluate(out, quiet=True).scores) == {"bb"}
+
+
+def test_another_protocol_leaves_the_default_record_alone(trained_run: Path) -> None:
+    evaluate(trained_run, quiet=True)
+    before = (trained_run / "record.json").read_bytes()
+    record = evaluate(trained_run, protocol="csmae", quiet=True)
+    assert (record.protocol.n_query, record.protocol.n_gallery) == (24, 40)
+    assert (trained_run / "record.json").read_bytes() == before
+    assert read_record(trained_run / "record-csmae.json") == record
+
+
+def test_a_cache_that_normalises_otherwise_is_refused(trained_run: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    info = json.loads((copy / "run.json").read_text())
+    info["statistics"]["a"]["mean"][0] += 1.0
+    (copy / "run.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match="normalises"):
+        evaluate(copy, quiet=True)

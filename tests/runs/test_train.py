@@ -130,6 +130,7 @@ def test_going_on_with_other_settings_is_refused(twin_cache: Path, trained_run: 
         ({"device": "cuda:7"}, "device"),
         ({"scale": "huge"}, "scale"),
         ({"overrides": ["model.dept=3"]}, "model.depth"),
+        ({"overrides": ["model.width=97"]}, "width"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_written(
@@ -146,3 +147,27 @@ def test_a_folder_with_other_things_is_left_alone(twin_cache: Path, tmp_path: Pa
     with pytest.raises(UserError, match="not empty"):
         short(twin_cache, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; import crbench.runs.train as t\n"
+        "from crbench.errors import UserError\n"
+        "t.CHECKPOINT_EVERY_S = float(sys.argv[3])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"run = lambda: t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=1, quiet=True,"
+        " cache=sys.argv[1], out=sys.argv[2])\n"
+        "try: run()\n"
+        "except UserError as error: print(error); sys.exit(2)\n"
+    )
+    for name, every in (("checkpoint.pt", "0"), ("weights", "1000")):
+        out = tmp_path / name
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(twin_cache), str(out), every],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 2, done.stderr
+        assert name in done.stdout
+        assert not list(out.glob("*.tmp")) and not list(out.glob(".*.tmp"))
