@@ -197,7 +197,9 @@ def parse(model: type[T], table: dict[str, Any], *, where: str) -> T:
         if first["type"] == "extra_forbidden":
             raise unknown("key", key, _fields(model, first["loc"][:-1]), where=where) from None
         raise UserError(
-            f"{key}: {first['msg']}", where=where, fix="correct the key in the card or in --set"
+            f"{key}: {first['msg'].removeprefix('Value error, ')}",
+            where=where,
+            fix="correct the key in the card or in --set",
         ) from None
 
 

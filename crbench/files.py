@@ -39,8 +39,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def disk_error(error: OSError, path: str | os.PathLike[str]) -> UserError | OSError:
-    """Turn the disk errors a user can mend into a UserError; give others back unchanged."""
+def disk_error(error: OSError, path: str | os.PathLike[str]) -> UserError:
+    """The UserError that says why ``path`` cannot be written and what to do about it."""
     reasons = {
         errno.ENOSPC: ("no space left on the device", "free some space or choose another --out"),
         errno.EDQUOT: ("the disk quota is used up", "free some space or choose another --out"),
@@ -52,9 +52,7 @@ def disk_error(error: OSError, path: str | os.PathLike[str]) -> UserError | OSEr
         errno.EISDIR: ("this is a folder, not a file", "name a file"),
         errno.EEXIST: ("a file stands where a folder is needed", "choose another path"),
     }
-    if error.errno not in reasons:
-        return error
-    what, fix = reasons[error.errno]
+    what, fix = reasons.get(error.errno or 0, (error.strerror or str(error), "choose another path"))
     return UserError(f"cannot write {path}: {what}", where=path, fix=fix)
 
 
@@ -84,7 +82,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"not a JSON file: {error}", where=path, fix="restore the file") from error
+        raise UserError(
+            f"not a JSON file: {error}", where=path, fix="restore it, or make it anew"
+        ) from error
 
 
 def append_jsonl(path: str | os.PathLike[str], value: Any) -> None:

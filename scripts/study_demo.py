@@ -21,6 +21,7 @@ from crbench.data.cache import Cache, default_path, open_cache
 from crbench.errors import UserError
 from crbench.records import read_record
 from crbench.runs.evaluate import evaluate
+from crbench.runs.folder import RunFolder
 from crbench.runs.train import train
 
 DATASETS = ("ben-14k-twin", "landsat7-pan-ms", "eurosat-wald")
@@ -113,7 +114,7 @@ def main() -> int:
             seed=item.seed,
             out=out,
             cache=cache.path,
-            resume=True,
+            resume=RunFolder(out).exists(),
             quiet=options.quiet,
         )
         record = evaluate(out, out=item.record, quiet=options.quiet)

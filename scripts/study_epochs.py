@@ -39,8 +39,9 @@ def records(method: str, dataset: str, epochs: list[int], seed: int) -> list[Rec
     found = []
     for number in epochs:
         out = ROOT / "runs" / "epochs" / dataset / method / f"{number}-seed{seed}"
-        train(method, dataset, scale=SCALE, epochs=number, seed=seed, out=out, resume=True)
-        path = RunFolder(out).record
+        run = RunFolder(out)
+        train(method, dataset, scale=SCALE, epochs=number, seed=seed, out=out, resume=run.exists())
+        path = run.record
         found.append(read_record(path) if path.is_file() else evaluate(out, quiet=True))
     return found
 

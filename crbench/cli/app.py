@@ -37,8 +37,7 @@ class Guarded(TyperGroup):
                 raise
             from crbench.files import disk_error
 
-            reported = disk_error(error, error.filename or ".")
-            _report(reported if isinstance(reported, UserError) else UserError(str(error)))
+            _report(disk_error(error, error.filename or "."))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             go_on = GO_ON.get(ctx.invoked_subcommand or "", "run the same command again")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, Quiet
+from crbench.cli.options import AsJson, Quiet, picture
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -137,6 +137,7 @@ def preview(
     from crbench.data.cache import open_cache
     from crbench.report.preview import pair_sheet
 
+    picture(out)
     print(pair_sheet(open_cache(find(cache, scale)), out, n=pairs))
 
 

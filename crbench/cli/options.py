@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from crbench.errors import UserError
+
 Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", show_default=False)]
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -20,3 +22,9 @@ CacheFile = Annotated[
     Path | None,
     typer.Option(help="Cache file instead of the default place.", show_default=False),
 ]
+
+
+def picture(path: Path) -> None:
+    """Refuse a picture file of a kind that is not written, before any work is done."""
+    if path.suffix.lower() not in (".png", ".pdf"):
+        raise UserError("pictures are written as .png or .pdf", where=path, fix="change the name")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Run, Seed
+from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Run, Seed, picture
 
 
 def demo(
@@ -116,6 +116,8 @@ def evaluate(
     """Score a run in four directions, with intervals and health; leaves one record JSON."""
     from crbench.runs.evaluate import evaluate as run_evaluate
 
+    if grid is not None:
+        picture(grid)
     record = run_evaluate(
         run, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet or as_json
     )

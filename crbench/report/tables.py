@@ -36,6 +36,8 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
             raise UserError(
                 "no such record or folder", where=path, fix="run `crbench evaluate RUN` first"
             )
+        if not files:
+            raise UserError("no records here", where=path, fix="run `crbench evaluate RUN` first")
         found += [(file.as_posix(), read_record(file)) for file in files]
     found.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
     return [record for _, record in found]

@@ -56,7 +56,7 @@ def demo(
             seed=seed,
             out=folder / name,
             cache=cache,
-            resume=True,
+            resume=RunFolder(folder / name).exists(),
             quiet=quiet,
         )
     console.print("[bold]3/3[/] retrieval in four directions", highlight=False)

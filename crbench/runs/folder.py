@@ -107,7 +107,11 @@ class RunFolder:
     def finished(self) -> RunInfo:
         """As ``read``, but a run whose training has not ended is a UserError."""
         info = self.read()
-        if not info.finished or not self.weights.is_file():
+        if info.finished and not self.weights.is_file():
+            raise UserError(
+                "weights.safetensors is missing", where=self.path, fix="train the run again"
+            )
+        if not info.finished:
             done = len(read_jsonl(self.metrics)) if self.metrics.is_file() else 0
             raise UserError(
                 f"this run has not finished training ({done} epochs done)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import nn
 
 from crbench.cards import TrainTable
 from crbench.models.base import Step
+
+# It warns of a cosine of one step, which a run of one step asks for.
+logging.getLogger("timm.scheduler.cosine_lr").setLevel(logging.ERROR)
 
 
 def make_optimizer(model: nn.Module, train: TrainTable) -> torch.optim.Optimizer:

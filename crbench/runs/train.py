@@ -9,6 +9,7 @@ on a GPU attention's backward pass adds in no fixed order, and weights agree to 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -75,7 +76,7 @@ def train(
         raise UserError(f"too few training pairs in {splits}", where=data.path)
     optimised = model.trained_by == "gradient" and card.train.epochs > 0
     precision = _precision(card, chosen) if optimised else "fp32"
-    info = _begin(run, card, data, seed, chosen, precision, resume)
+    info = _begin(run, card, data, seed, chosen, precision, resume, quiet)
     if info.finished:
         return run.path
     model = model.to(chosen)
@@ -138,9 +139,11 @@ def pick_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
+        first = str(error).splitlines()[0].partition(". ")[0].partition(" at start of")[0]
         raise UserError(
-            f"device '{device}' cannot be used: {first}", where="--device", fix="use --device cpu"
+            f"device '{device}' cannot be used: {first}",
+            where="--device",
+            fix="use auto, cpu, cuda or cuda:N",
         ) from None
     return chosen
 
@@ -159,6 +162,7 @@ def _begin(
     device: torch.device,
     precision: str,
     resume: bool,
+    quiet: bool,
 ) -> RunInfo:
     """Write the statement of a new run, or check that an old one is the same run."""
     info = RunInfo(
@@ -178,6 +182,8 @@ def _begin(
         created=provenance.now_utc(),
     )
     if not run.exists():
+        if resume and not quiet:
+            print(f"nothing to go on with at {run.path}: starting anew", file=sys.stderr)
         if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
             raise UserError(
                 "the output folder is not empty and is not a run",
