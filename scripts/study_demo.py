@@ -24,8 +24,10 @@ from crbench.runs.evaluate import evaluate
 from crbench.runs.folder import RunFolder
 from crbench.runs.train import train
 
-DATASETS = ("ben-14k-twin", "landsat7-pan-ms", "eurosat-wald")
 METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
+# REJEPA has no cross-modal loss and learns slowest: on the twin alone, with its curve.
+ACROSS = ("cr-jepa", "x-jepa", "random", "band-stats", "cca")
+STUDY = {"ben-14k-twin": METHODS, "landsat7-pan-ms": ACROSS, "eurosat-wald": ACROSS}
 SEEDLESS = ("band-stats", "cca")  # closed-form: every seed gives the same scores
 SCALE = "tiny"
 # A demo takes the card's own few epochs; real imagery is given the time to settle.
@@ -72,7 +74,8 @@ def plan(datasets: list[str], methods: list[str], seeds: int) -> list[Planned]:
         Planned(dataset, method, seed)
         for dataset in datasets
         for seed in range(seeds)
-        for method in methods
+        for method in STUDY[dataset]
+        if method in methods
         if seed == 0 or method not in SEEDLESS
     ]
 
@@ -80,7 +83,7 @@ def plan(datasets: list[str], methods: list[str], seeds: int) -> list[Planned]:
 def main() -> int:
     """Run what is missing; exit code 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", action="append", choices=DATASETS)
+    parser.add_argument("--dataset", action="append", choices=tuple(STUDY))
     parser.add_argument("--method", action="append", choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, action="append", help="only this seed; repeatable")
@@ -88,7 +91,7 @@ def main() -> int:
     parser.add_argument("--plan", action="store_true", help="say what would run, and stop")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
-    datasets, methods = options.dataset or list(DATASETS), options.method or list(METHODS)
+    datasets, methods = options.dataset or list(STUDY), options.method or list(METHODS)
     caches: dict[str, Cache] = {}
     for dataset in datasets:
         card = load_dataset(dataset)

@@ -1,0 +1,44 @@
+"""The committed boards are those of the committed records, to the byte."""
+
+from pathlib import Path
+
+from crbench.report.published import published_tables
+from crbench.report.tables import boards, read_records
+from crbench.report.write import write_boards
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def test_the_committed_boards_follow_from_the_committed_records(tmp_path: Path) -> None:
+    records = read_records([RESULTS / "records"])
+    assert len(records) >= 30
+    write_boards(boards(records), published_tables(), tmp_path)
+    for name in ("leaderboard.md", "leaderboard.csv"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), "run `make board`"
+
+
+def test_the_committed_records_show_what_the_text_beside_them_claims() -> None:
+    """CR-JEPA's margins over its floors, from the records alone (means over the seeds)."""
+
+    def mean(dataset: str, method: str, direction: str, metric: str) -> float:
+        found = [
+            record.scores[direction][metric].value  # type: ignore[index]
+            for record in read_records([RESULTS / "records" / dataset / method])
+        ]
+        return sum(value for value in found if value is not None) / len(found)
+
+    def across(method: str) -> float:
+        return sum(mean("ben-14k-twin", method, d, "f1_item@5") for d in ("ab", "ba")) / 2
+
+    assert across("cr-jepa") > across("random") + 0.25
+    assert across("cr-jepa") > max(across("x-jepa"), across("rejepa"))
+    assert across("x-jepa") > across("random") + 0.20
+    for direction in ("aa", "bb"):
+        floor = mean("ben-14k-twin", "random", direction, "f1_item@5")
+        for method in ("cr-jepa", "x-jepa", "rejepa"):
+            assert mean("ben-14k-twin", method, direction, "f1_item@5") > floor
+    for dataset, metrics in (("landsat7-pan-ms", ("map", "p@5")), ("eurosat-wald", ("p@5",))):
+        for direction in ("ab", "ba"):
+            for metric in metrics:
+                ours = mean(dataset, "cr-jepa", direction, metric)
+                assert ours > mean(dataset, "cca", direction, metric)
