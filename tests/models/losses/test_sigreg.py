@@ -75,7 +75,7 @@ def test_descent_leads_from_collapse_to_the_normal_scale() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss) < 1.5
+    assert loss.item() < 1.5
     assert float(r.std(0).mean()) == pytest.approx(1.0, abs=0.15)
 
 
