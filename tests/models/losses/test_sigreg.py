@@ -76,7 +76,7 @@ def test_descent_leads_from_collapse_to_the_normal_scale() -> None:
         loss.backward()
         optimiser.step()
     assert loss.item() < 1.5
-    assert float(r.std(0).mean()) == pytest.approx(1.0, abs=0.15)
+    assert r.std(0).mean().item() == pytest.approx(1.0, abs=0.15)
 
 
 def test_half_precision_is_widened() -> None:
