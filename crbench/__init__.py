@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-# OpenMP threads that wait by spinning starve each other where cores are shared: two training
-# processes on two cores were some twenty times slower. Has effect where torch comes later.
+# OpenMP threads that wait by spinning starve each other where cores are shared: beside a few other
+# processes on two cores, training fell to a tenth of its pace. Has effect where torch comes later.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from crbench import provenance
 from crbench.cards import MethodCard, load_dataset, load_method
-from crbench.data.cache import Cache, default_path, open_cache
+from crbench.data.cache import Cache, check_bands, default_path, open_cache
 from crbench.data.pairs import Pairs, dihedral, epoch_order
 from crbench.errors import UserError
 from crbench.files import append_jsonl, read_jsonl, write_text
@@ -109,7 +109,10 @@ def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
             fix=f"name the dataset '{data.card.name}' or give another --cache",
         )
     in_use = load_dataset(dataset, scale=data.card.scale)
-    return open_cache(data.path, in_use.model_copy(update={"source": data.card.source}))
+    in_use = in_use.model_copy(update={"source": data.card.source})
+    check_bands(data, in_use)
+    data.card = in_use
+    return data
 
 
 def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:

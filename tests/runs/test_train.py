@@ -1,5 +1,6 @@
 """Training: what it writes, that it is deterministic, and that a kill costs nothing."""
 
+import errno
 import json
 import os
 import signal
@@ -171,3 +172,20 @@ def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path)
         assert done.returncode == 2, done.stderr
         assert name in done.stdout
         assert not list(out.glob("*.tmp")) and not list(out.glob(".*.tmp"))
+
+
+def test_a_run_stopped_after_its_last_step_keeps_its_final_terms(
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "injected")
+
+    whole, out = short(twin_cache, tmp_path / "whole"), tmp_path / "stopped"
+    monkeypatch.setattr("crbench.runs.train.CHECKPOINT_EVERY_S", 0.0)
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="injected"):
+        disk.setattr("crbench.runs.train.save_weights", full)
+        short(twin_cache, out)
+    short(twin_cache, out, resume=True)
+    terms = [RunFolder(path).finished().final_terms for path in (out, whole)]
+    assert terms[0] and terms[0] == terms[1]
+    assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
