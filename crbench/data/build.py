@@ -76,7 +76,7 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     header = {
         "card": card.digest,
         "fingerprint": source.fingerprint,
-        "members": sha256_json([source.ids, source.split]),
+        "members": sha256_json([source.ids, source.split, source.groups]),
         "rows_per_block": source.rows_per_block,
     }
     done = _resumable(part, log, header)
@@ -190,6 +190,10 @@ def _check_source(source: Source, card: DatasetCard) -> None:
     if len(set(source.ids)) != len(source.ids):
         names, counts = np.unique(source.ids, return_counts=True)
         raise UserError(f"the id '{names[counts > 1][0]}' repeats", where=source.description)
+    if source.groups is not None and len(source.groups) != len(source.ids):
+        raise UserError(
+            f"{len(source.groups)} groups for {len(source.ids)} pairs", where=source.description
+        )
     wanted = {name for p in card.protocols.values() for name in [*p.query, *p.gallery]}
     if absent := sorted((wanted | set(card.train_splits)) - set(source.split)):
         raise UserError(

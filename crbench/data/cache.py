@@ -2,8 +2,9 @@
 
 Layout (version 1). ``/a/images`` and ``/b/images`` (N, C, H, W), contiguous, at native size and
 dtype; ``/labels`` (N, classes) uint8 multi-hot or (N,) int64 class, absent for unlabelled sets;
-``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length; ``/checks/<array>`` (N, 8) uint8, a
-digest per sample, so that damage can be named. Attributes of the root and of ``/a`` and ``/b``
+``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length, and so ``/groups`` where the source knows
+what ground a pair shows; ``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can
+be named. Attributes of the root and of ``/a`` and ``/b``
 say what the data are; ``complete`` is written last.
 """
 
@@ -34,7 +35,8 @@ REBUILD = "build it again: crbench cache build {card} --force"
 class Cache:
     """A finished cache, read-only. Small arrays are in memory, images are memory-mapped.
 
-    ``ids`` and ``split`` (N,) str; ``labels`` (N, classes) uint8, (N,) int64, or None.
+    ``ids`` and ``split`` (N,) str; ``labels`` (N, classes) uint8, (N,) int64, or None; ``groups``
+    (N,) str, ``"place"`` or ``"place/date"`` of each pair, or None where they are not known.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Cache:
     labels: np.ndarray | None
     attributes: dict[str, dict[str, Any]]
     _places: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
+    groups: np.ndarray | None = None
     _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,13 +78,18 @@ class Cache:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is stored: images, labels, ids, splits and bands, not of the card."""
+        """SHA-256 of what is stored: images, labels, ids, splits and bands, not of the card.
+
+        Groups are left out: they describe the pairs, and a set keeps its digest when they are
+        added to it.
+        """
         bands = {which: self.card.modality(which).bands for which in ("a", "b")}
-        return sha256_json({"arrays": self.array_digests, "bands": bands})
+        arrays = {name: sha for name, sha in self.array_digests.items() if name != "groups"}
+        return sha256_json({"arrays": arrays, "bands": bands})
 
     @property
     def array_digests(self) -> dict[str, str]:
-        """SHA-256 (hex) of the bytes of each array: a, b, ids, split, and labels where given."""
+        """SHA-256 (hex) of the bytes of each array: a, b, ids, split; labels, groups if given."""
         return dict(self.attributes["/"]["sha256"])
 
     def rows(self, splits: Sequence[str]) -> np.ndarray:
@@ -155,6 +163,7 @@ def _read(path: Path) -> Cache:
         ids = decode(file["ids"][:])
         split = decode(file["split"][:])
         labels = file["labels"][:] if "labels" in file else None
+        groups = decode(file["groups"][:]) if "groups" in file else None
         attributes = {"/": root}
         places = {}
         size = path.stat().st_size
@@ -173,9 +182,11 @@ def _read(path: Path) -> Cache:
         wide = (len(card.labels.classes),) if card.labels.kind == "multi" else ()
         if len(split) != len(ids) or (labels is None) != (card.labels.kind == "none"):
             raise ValueError("/ids, /split and /labels do not fit each other")
+        if groups is not None and len(groups) != len(ids):
+            raise ValueError(f"/groups has {len(groups)} entries for {len(ids)} ids")
         if labels is not None and labels.shape != (len(ids), *wide):
             raise ValueError(f"/labels is {labels.shape} for {len(ids)} ids")
-    return Cache(path, card, len(ids), ids, split, labels, attributes, places)
+    return Cache(path, card, len(ids), ids, split, labels, attributes, places, groups)
 
 
 def _plain(value: Any) -> Any:

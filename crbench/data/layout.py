@@ -64,6 +64,8 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
             file.attrs[key] = _fixed(value)
         _dataset(file, "ids", encode(source.ids))
         _dataset(file, "split", encode(source.split))
+        if source.groups is not None:
+            _dataset(file, "groups", encode(source.groups))
         if label := label_array(card, n):
             _dataset(file, "labels", shape=label[0], dtype=label[1])
         for which, (shape, dtype) in image_arrays(card, n).items():
@@ -110,8 +112,7 @@ def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The arrays that digests are kept of, by the name under which they are kept."""
     found = {"a": file["a/images"], "b": file["b/images"], "ids": file["ids"]}
     found["split"] = file["split"]
-    if "labels" in file:
-        found["labels"] = file["labels"]
+    found |= {name: file[name] for name in ("labels", "groups") if name in file}
     return found
 
 

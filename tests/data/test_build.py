@@ -263,3 +263,25 @@ def test_bad_sources_are_refused_by_name(
     with pytest.raises(UserError, match=message):
         build_cache(card, tmp_path / "c.h5", quiet=True)
     assert not (tmp_path / "c.h5").exists()
+
+
+def test_groups_are_stored_and_leave_the_digest_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_cache(build_cache(small_card(), tmp_path / "plain.h5", quiet=True))
+    assert plain.groups is None
+    groups = [f"34TCR/2017080{k % 4}" for k in range(34)]
+    card = with_source(monkeypatch, groups=groups)
+    cache = open_cache(build_cache(card, tmp_path / "groups.h5", quiet=True))
+    assert cache.groups is not None and cache.groups.tolist() == groups
+    assert cache.digest == plain.digest
+    assert set(cache.array_digests) == {"a", "b", "ids", "split", "labels", "groups"}
+    assert verify_cache(cache.path, quiet=True) == []
+    with open(cache.path, "r+b") as handle:
+        handle.seek(build.layout.places(cache.path)["groups"][0] + 14 * 3)
+        handle.write(b"X")
+    (problem,) = verify_cache(cache.path, quiet=True)
+    assert "groups" in problem and "(row 3)" in problem
+    card = with_source(monkeypatch, groups=groups[:-1])
+    with pytest.raises(UserError, match="33 groups for 34 pairs"):
+        build_cache(card, tmp_path / "bad.h5", quiet=True)

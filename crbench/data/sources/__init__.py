@@ -41,7 +41,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset ready to be read. ``fingerprint`` changes when the pixels would."""
+    """A dataset ready to be read. ``fingerprint`` changes when the pixels would.
+
+    ``groups``, where a source knows them, say what ground a pair shows: ``"place"`` or
+    ``"place/date"``, e.g. ``"34TCR/20170803"`` (tile and day) or ``"scene03"``. Pairs of one group
+    are neighbours, which `cache verify` counts; pairs of one place (the part before the slash) are
+    kept apart by protocols with ``exclude = "place"``.
+    """
 
     ids: list[str]
     split: list[str]
@@ -51,6 +57,7 @@ class Source:
     rows_per_block: int = 64
     notes: list[str] = field(default_factory=list)
     resampling: str = "none"
+    groups: list[str] | None = None
 
 
 def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source:

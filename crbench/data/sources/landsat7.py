@@ -74,6 +74,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         description=f"{len(numbers)} Landsat-7 scenes of FuseBox, {GRID} × {GRID} tiles each",
         fingerprint=f"landsat7 1 {_fingerprint(files)}",
         rows_per_block=GRID * GRID,
+        groups=[f"scene{numbers[k]:02d}" for k, _, _ in tiles],
     )
 
 
