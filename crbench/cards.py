@@ -20,6 +20,7 @@ from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parent
+KINDS = {"methods": "method", "datasets": "dataset", "methods/studies": "study"}  # folder: word
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -160,7 +161,7 @@ class DatasetCard(Strict):
 
 
 def folder(kind: str) -> Path:
-    """Where cards of ``kind`` ("methods", "datasets") lie: in the wheel, else in the checkout."""
+    """Where cards of ``kind`` (see ``KINDS``) lie: in the wheel, else in the checkout."""
     installed = PACKAGE / "_cards" / kind
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
@@ -219,9 +220,9 @@ def _resolve(
     kind: str, name: str, scale: str | None, overrides: Iterable[str], default_scale: str
 ) -> dict[str, Any]:
     """Read a card, apply ``extends``, the scale's overlay and the overrides, in this order."""
-    table = _read(kind, name)
+    table = read_table(kind, name)
     if base := table.pop("extends", None):
-        parent = _read(kind, base)
+        parent = read_table(kind, base)
         if "extends" in parent:
             raise UserError(
                 f"card '{base}' extends another card itself",
@@ -240,12 +241,13 @@ def _resolve(
     return table
 
 
-def _read(kind: str, name: str) -> dict[str, Any]:
+def read_table(kind: str, name: str) -> dict[str, Any]:
+    """A card's TOML as it stands in the file; ``name`` is a name of ``kind`` or a .toml path."""
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if "/" in name and not name.endswith(".toml") or not path.is_file():
         if name.endswith(".toml"):
             raise UserError("no such card", where=path, fix="check the path")
-        raise unknown(kind.removesuffix("s"), name, names(kind))
+        raise unknown(KINDS[kind], name, names(kind))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

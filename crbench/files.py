@@ -39,6 +39,33 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold ``folder`` for this process; one that another process holds is a UserError.
+
+    The lock is the system's and ends with the process, however that ends. Where there are no such
+    locks (Windows, some network file systems) nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another process works in this folder", where=folder, fix="wait until it has ended"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def disk_error(error: OSError, path: str | os.PathLike[str]) -> UserError:
     """The UserError that says why ``path`` cannot be written and what to do about it."""
     reasons = {

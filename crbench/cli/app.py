@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, runs
+from crbench.cli import boards, caches, doctor, runs, studies
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -16,6 +16,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 GO_ON = {
     "train": "run the same command again with --resume to go on from the last checkpoint",
     "cache": "run the same command again: a build goes on where it stopped",
+    "ablate": "run the same command again: finished runs are kept, others go on",
     "demo": "run the same command again: it goes on where it stopped",
     "embed": "run the same command again: nothing half-written was kept",
     "evaluate": "run the same command again: nothing half-written was kept",
@@ -87,6 +88,7 @@ def root(
 
 runs.register(app)
 caches.register(app)
+studies.register(app)
 boards.register(app)
 doctor.register(app)
 

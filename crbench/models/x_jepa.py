@@ -216,7 +216,7 @@ class XJEPA(Method):
 
     def parts(self) -> dict[str, nn.Module | list[nn.Module]]:
         """Encoders, target encoders and predictors per modality, and the learned metric."""
-        groups = {"encoder": self.encoders, "target": self.targets, "predictor": self.predictors}
+        groups = {"encoders": self.encoders, "targets": self.targets, "predictors": self.predictors}
         parts = {f"{name}.{m}": group[m] for name, group in groups.items() for m in MODALITIES}
         return {**parts, "psa": self.psa}
 

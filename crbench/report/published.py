@@ -56,23 +56,42 @@ def published_tables() -> list[PublishedTable]:
     """The printed comparisons by dataset and heading, rows in their printed order."""
     tables: dict[tuple[str, str], PublishedTable] = {}
     for name in BOARD_FILES:
-        path = folder() / name
-        if not path.is_file():
-            raise UserError("a published table is missing", where=path, fix="restore the file")
-        with path.open(encoding="utf-8", newline="") as handle:
-            for line in csv.DictReader(handle):
-                key = (line["dataset"], _heading(line["metric"]))
-                sensors = {"a": line["a"], "b": line["b"]}
-                table = tables.setdefault(key, PublishedTable(key[0], sensors, key[1]))
-                table.rows.append(
-                    PublishedRow(
-                        method=line["method"],
-                        metric=line["metric"],
-                        params_m=float(line["params_m"]) if line["params_m"] else None,
-                        values={d: fraction(line[d]) for d in DIRECTIONS},
-                        comparable=line["comparable"],
-                        why=line["why"],
-                        source=f"{line['source']}, {line['table']}",
-                    )
-                )
+        for line in lines(name):
+            key = (line["dataset"], _heading(line["metric"]))
+            sensors = {"a": line["a"], "b": line["b"]}
+            table = tables.setdefault(key, PublishedTable(key[0], sensors, key[1]))
+            table.rows.append(_row(line, line["method"]))
     return list(tables.values())
+
+
+def lines(name: str) -> list[dict[str, str]]:
+    """The lines of a published file, by column, as printed."""
+    path = folder() / name
+    if not path.is_file():
+        raise UserError("a published table is missing", where=path, fix="restore the file")
+    with path.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def printed(name: str, dataset: str | None, line: dict[str, str], label: str) -> list[PublishedRow]:
+    """The rows of a published file, one per metric, whose columns hold the texts of ``line``."""
+    if dataset is None or not line:
+        return []
+    fitting = [
+        row
+        for row in lines(name)
+        if row["dataset"] == dataset and all(row.get(key) == text for key, text in line.items())
+    ]
+    return [_row(row, label) for row in fitting]
+
+
+def _row(line: dict[str, str], label: str) -> PublishedRow:
+    return PublishedRow(
+        method=label,
+        metric=line["metric"],
+        params_m=float(line["params_m"]) if line.get("params_m") else None,
+        values={d: fraction(line[d]) for d in DIRECTIONS},
+        comparable=line["comparable"],
+        why=line["why"],
+        source=f"{line['source']}, {line['table']}",
+    )

@@ -65,8 +65,9 @@ def date(row: Row) -> str:
     return max((record.created for record in row.records), default="–")[:10]
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def table_text(head: Sequence[str], lines: Sequence[Sequence[str]], *, left: bool = False) -> str:
+    """A Markdown table; all columns but the first are set right unless ``left``."""
+    rule = ["---", *["---" if left else "---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *lines]) + "\n"
 
 
@@ -93,7 +94,7 @@ def _measured(board: Board, metric: str) -> str:
         ]
         for row in board.rows
     ]
-    return _table(head, lines)
+    return table_text(head, lines)
 
 
 def _published(table: PublishedTable) -> str:
@@ -110,7 +111,7 @@ def _published(table: PublishedTable) -> str:
         ]
         for row in table.rows
     ]
-    return _table(head, lines)
+    return table_text(head, lines)
 
 
 def markdown(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:

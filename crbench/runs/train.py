@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from crbench import provenance
-from crbench.cards import MethodCard, load_dataset, load_method
+from crbench.cards import MethodCard, TrainTable, load_dataset, load_method
 from crbench.data.cache import Cache, check_bands, default_path, open_cache
 from crbench.data.pairs import Pairs, dihedral, epoch_order
 from crbench.errors import UserError
-from crbench.files import append_jsonl, read_jsonl, write_text
+from crbench.files import append_jsonl, held, read_jsonl, write_text
 from crbench.models.base import Method, Step
 from crbench.models.registry import build
 from crbench.runs.checkpoint import load_state, save_state, save_weights
@@ -75,23 +75,38 @@ def train(
     if len(data.rows(splits)) < 2:
         raise UserError(f"too few training pairs in {splits}", where=data.path)
     optimised = model.trained_by == "gradient" and card.train.epochs > 0
-    precision = _precision(card, chosen) if optimised else "fp32"
+    precision = precision_of(card, chosen) if optimised else "fp32"
     info = _begin(run, card, data, seed, chosen, precision, resume, quiet)
     if info.finished:
         return run.path
     model = model.to(chosen)
-    full_precision()
     pairs = Pairs(data, splits, image_size=model.image_size, device=str(chosen))
+    with held(run.path):
+        if not run.read().finished:  # by another process, while this one was looking
+            _train(model, pairs, _about(card, data), run, info, resume, quiet)
+    return run.path
+
+
+def _train(
+    model: Method,
+    pairs: Pairs,
+    about: dict[str, Any],
+    run: RunFolder,
+    info: RunInfo,
+    resume: bool,
+    quiet: bool,
+) -> None:
+    """Fit or optimise, and leave the weights."""
+    full_precision()
     started = time.perf_counter()
     if model.trained_by == "fit":
         model.fit(pairs)
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
-    elif optimised:
+    elif model.trained_by == "gradient" and info.method_card.train.epochs:
         info = _loop(model, pairs, run, info, resume, quiet)
-    save_weights(run.weights, model, _about(card, data))
+    save_weights(run.weights, model, about)
     run.write(info.model_copy(update={"finished": True}))
     run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
-    return run.path
 
 
 def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
@@ -151,7 +166,8 @@ def pick_device(device: str) -> torch.device:
     return chosen
 
 
-def _precision(card: MethodCard, device: torch.device) -> str:
+def precision_of(card: MethodCard, device: torch.device) -> str:
+    """The precision that "auto" stands for: bf16 on a GPU, fp32 on a CPU."""
     if card.train.precision == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
     return card.train.precision
@@ -256,7 +272,9 @@ def _loop(
             for index in range(skip, per_epoch):
                 step = Step(epoch * per_epoch + index, epoch, total, info.seed)
                 rows = order[index * batch_size : (index + 1) * batch_size]
-                found = optimise(model, pairs, rows, optimizer, scheduler, card, info, step)
+                found = optimise(
+                    model, pairs, rows, optimizer, scheduler, card, info.precision, step
+                )
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
                 bar.step(found, batch_size)
@@ -291,8 +309,8 @@ def optimise(
     rows: Any,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
-    card: Any,
-    info: RunInfo,
+    card: TrainTable,
+    precision: str,
     step: Step,
 ) -> dict[str, Tensor]:
     """One optimiser step on the pairs at ``rows``; the loss terms, detached, on the device."""
@@ -300,9 +318,9 @@ def optimise(
     set_weight_decay(optimizer, card, step)
     batch = pairs.batch(rows)
     if card.augment == "dihedral":
-        batch = dihedral(batch, info.seed, step.epoch)
+        batch = dihedral(batch, step.seed, step.epoch)
     device_type = batch["a"].device.type
-    bf16 = info.precision == "bf16"
+    bf16 = precision == "bf16"
     with torch.autocast(device_type, dtype=torch.bfloat16, enabled=bf16):
         terms = model.loss(batch, step)
     optimizer.zero_grad(set_to_none=True)

@@ -33,9 +33,9 @@ def test_encoders_of_the_published_budget_on_ben_14k() -> None:
     with torch.device("meta"):
         model = build(load_method("x-jepa"), BANDS)
     parts = {name: count(part.parameters()) for name, part in model.parts().items()}
-    assert parts["encoder.a"] == 85_449_984 and parts["encoder.b"] == 87_416_064
-    assert parts["encoder.a"] + parts["encoder.b"] == 172_866_048
-    assert parts["target.a"] + parts["target.b"] == 172_866_048
+    assert parts["encoders.a"] == 85_449_984 and parts["encoders.b"] == 87_416_064
+    assert parts["encoders.a"] + parts["encoders.b"] == 172_866_048
+    assert parts["targets.a"] + parts["targets.b"] == 172_866_048
     assert count(model.parameters()) == sum(parts.values()) + 768  # the shared query
 
 

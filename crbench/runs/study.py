@@ -1,0 +1,201 @@
+"""Study cards: an ablation table of a paper as data, and the runs that it needs.
+
+A study has rows; a row is a method card with some keys changed. Rows that resolve to the same
+card are one run, and a run that any record already holds is not made again, whichever study or
+command made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from crbench.cards import DatasetCard, MethodCard, Strict, load_method, parse, read_table
+from crbench.errors import UserError
+from crbench.files import read_json
+from crbench.models.registry import method_class
+from crbench.records import Record, read_record
+
+KIND = "methods/studies"
+RUNS = Path("runs/ablations")
+
+
+class RowCard(Strict):
+    """One row: what is changed, and which line of the published table it stands beside."""
+
+    name: str
+    method: str = "cr-jepa"
+    set: list[str] = Field(default_factory=list)
+    printed: dict[str, str] = Field(default_factory=dict)  # column → text that finds the line
+    published: str | None = None  # another file than the study's
+    x: float | None = None  # place on the axis, where the rows vary one number
+
+
+class StudyCard(Strict):
+    """A table of a paper. ``reference`` is the row that the others are held against."""
+
+    name: str
+    title: str
+    table: str
+    question: str
+    kind: Literal["train", "profile"] = "train"
+    datasets: list[str] = Field(min_length=1)  # those of the published table
+    published: str
+    reference: str
+    rows: list[RowCard] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rows(self) -> StudyCard:
+        names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError("row names repeat")
+        if self.reference not in names:
+            raise ValueError(f"reference '{self.reference}' is not among the rows {names}")
+        return self
+
+    def benchmark(self, dataset: str) -> str | None:
+        """Which published dataset stands beside ``dataset``: itself, its twin's model, the only."""
+        for name in (dataset, dataset.removesuffix("-twin")):
+            if name in self.datasets:
+                return name
+        return self.datasets[0] if len(self.datasets) == 1 else None
+
+
+def load_study(name: str) -> StudyCard:
+    """A study card by name or path; its rows are resolved once to find bad keys early."""
+    return parse(StudyCard, read_table(KIND, name), where=f"study card '{name}'")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a resolved method card, a dataset and a seed."""
+
+    row: str
+    method: str
+    scale: str | None
+    overrides: tuple[str, ...]
+    card: MethodCard
+    dataset: str
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """Names the run in folders and record files; equal cards have equal labels."""
+        scale = "" if self.card.scale == "paper" else f"@{self.card.scale}"
+        return f"{self.card.name}{scale}-{self.card.digest[:8]}"
+
+    def folder(self, root: Path = RUNS) -> Path:
+        """Where it is trained."""
+        return root / self.dataset / self.label / f"seed{self.seed}"
+
+    def aside(self, kind: str, root: Path = RUNS) -> Path:
+        """Its ``logs`` or ``failures`` file, outside the run's own folder."""
+        suffix = {"logs": "log", "failures": "json"}[kind]
+        return root / self.dataset / kind / f"{self.label}-seed{self.seed}.{suffix}"
+
+    @property
+    def record_name(self) -> str:
+        """File name of its record among those of a table."""
+        return f"{self.label}-seed{self.seed}.json"
+
+
+def row_card(row: RowCard, scale: str | None, overrides: Sequence[str] = ()) -> MethodCard:
+    """The resolved card of a row; ``overrides`` are laid over every row but the floors."""
+    card = load_method(row.method, scale=scale, overrides=row.set)
+    if overrides and card.kind != "floor":
+        card = load_method(row.method, scale=scale, overrides=[*row.set, *overrides])
+    return card
+
+
+def row_jobs(
+    row: RowCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
+) -> list[Job]:
+    """The runs of one row; what is fitted in closed form is the same for every seed: one run."""
+    card = row_card(row, scale, overrides)
+    used = tuple(row.set) if card.kind == "floor" else (*row.set, *overrides)
+    count = seeds if method_class(card).trained_by == "gradient" else 1
+    return [Job(row.name, row.method, scale, used, card, dataset, seed) for seed in range(count)]
+
+
+def jobs(
+    study: StudyCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
+) -> list[Job]:
+    """The distinct runs of a study, seed by seed, so that a whole table exists early."""
+    if seeds < 1:
+        raise UserError(f"seeds must be 1 or more, not {seeds}", where="--seeds")
+    found: dict[tuple[str, int], Job] = {}
+    for row in study.rows:
+        for job in row_jobs(row, dataset, scale, seeds, overrides):
+            found.setdefault((job.card.digest, job.seed), job)
+    return sorted(found.values(), key=lambda job: job.seed)
+
+
+@dataclass
+class Shelf:
+    """Records that exist, found by card and seed, for one dataset as it is used.
+
+    ``cache_digest`` None takes the pixels of the newest record of the dataset: a table is made
+    anew from committed records without the cache. Cards are compared as they parse today, so that
+    a new key with a default does not disown old records.
+    """
+
+    dataset: DatasetCard
+    protocol: str
+    cache_digest: str | None = None
+    found: dict[tuple[str, int], tuple[Path, Record]] = field(default_factory=dict)
+
+    def fill(self, places: Iterable[Path]) -> Shelf:
+        """Read the records under ``places``; folders that do not exist hold none."""
+        fitting = [
+            (path, record)
+            for path in record_files(places)
+            if (record := read_record(path)).dataset.name == self.dataset.name
+            and record.protocol.name == self.protocol
+            and record.training.finished
+            and record.dataset.card["normalise"] == self.dataset.normalise
+            and all(
+                record.modalities[m].bands == self.dataset.modality(m).bands for m in ("a", "b")
+            )
+        ]
+        fitting.sort(key=lambda item: (item[1].created, item[0].as_posix()))
+        if self.cache_digest is None and fitting:
+            self.cache_digest = fitting[-1][1].dataset.cache_digest
+        for path, record in fitting:
+            if record.dataset.cache_digest == self.cache_digest:
+                card = parse(MethodCard, record.method.card, where=str(path))
+                # the first made stays: a table must not change because a run was repeated
+                self.found.setdefault((card.digest, record.training.seed), (path, record))
+        return self
+
+    def get(self, job: Job) -> Record | None:
+        """The record of a run, or None."""
+        hit = self.found.get((job.card.digest, job.seed))
+        return hit[1] if hit else None
+
+    def path(self, job: Job) -> Path | None:
+        """Where that record lies."""
+        hit = self.found.get((job.card.digest, job.seed))
+        return hit[0] if hit else None
+
+
+def record_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Record files in folders of records (``*.json``) and of runs (``record.json``)."""
+    for place in places:
+        if place.is_dir():
+            inside = sorted(place.rglob("record*.json"))
+            yield from inside or (p for p in sorted(place.rglob("*.json")) if _is_record(p))
+
+
+def _is_record(path: Path) -> bool:
+    data = read_json(path)
+    return isinstance(data, dict) and "scores" in data and "protocol" in data
+
+
+def failure(job: Job, root: Path = RUNS) -> dict[str, Any] | None:
+    """Why the last try of a run failed, or None."""
+    path = job.aside("failures", root)
+    return read_json(path) if path.is_file() else None

@@ -1,0 +1,223 @@
+"""Study cards: what they ask for, what is not run again, and what becomes of a run that fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crbench.cards import load_dataset, load_method, names
+from crbench.cli import app
+from crbench.errors import UserError
+from crbench.files import held, read_json
+from crbench.report.published import printed
+from crbench.runs.ablate import states
+from crbench.runs.launch import Task, slurm
+from crbench.runs.study import KIND, Job, Shelf, jobs, load_study, row_jobs
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+TINY = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
+STUDY = """
+name = "small"
+title = "Two rows and one that fails"
+table = "Table 0"
+question = "Does a failed row stop the others?"
+datasets = ["ben-14k"]
+published = "table-s2a.csv"
+reference = "plain"
+
+[[rows]]
+name = "plain"
+printed = { pred = "1", cross = "1", uni = "1", sigreg = "1" }
+
+[[rows]]
+name = "blown up"
+set = ["train.lr=1e30", "train.lr_start=1e30", "train.clip=1e30"]
+
+[[rows]]
+name = "plain again"
+set = ["loss.sig=0.02"]
+
+[[rows]]
+name = "other"
+set = ["loss.uni=0.0"]
+"""
+
+
+def test_every_card_is_found_and_its_rows_resolve() -> None:
+    expected = {"cost", "table-1", "table-2", "table-3-mask", "table-3-depth", "table-s2a"}
+    expected |= {"table-s2b", "table-s3", "table-s4", "table-s5"}
+    assert set(names(KIND)) == expected
+    for name in expected:
+        study = load_study(name)
+        assert study.name == name
+        for row in study.rows:
+            for scale in ("paper", "tiny"):
+                load_method(row.method, scale=scale, overrides=row.set)
+
+
+@pytest.mark.parametrize("name", sorted(set(names(KIND)) - {"cost"}))
+def test_each_row_finds_its_published_line(name: str) -> None:
+    study = load_study(name)
+    for row in study.rows:
+        for dataset in study.datasets:
+            found = printed(row.published or study.published, dataset, row.printed, row.name)
+            metrics = {line.metric for line in found}
+            assert len(found) == len(metrics)
+            if not row.printed:  # floors, which no paper prints
+                assert row.method in ("random", "band-stats", "cca") and not found
+            else:
+                assert metrics == ({"map", "p@5"} if name == "table-2" else metrics) and found
+                assert all(line.values["ab"] for line in found)
+
+
+def test_the_tables_of_the_twin_are_22_distinct_cards() -> None:
+    found = {
+        job.card.digest
+        for name in TINY
+        for job in jobs(load_study(name), "ben-14k-twin", "tiny", 1)
+    }
+    assert len(found) == 22
+
+
+def test_runs_are_distinct_and_come_seed_by_seed() -> None:
+    found = jobs(load_study("table-3-mask"), "ben-14k-twin", "tiny", 2)
+    assert [(job.row[-4:], job.seed) for job in found] == [
+        ("0.25", 0), ("0.50", 0), ("0.75", 0), ("0.25", 1), ("0.50", 1), ("0.75", 1),
+    ]  # fmt: skip
+    assert len(jobs(load_study("table-1"), "ben-14k-twin", "tiny", 3)) == 4 * 3 + 2  # closed forms
+
+
+def test_overrides_reach_all_rows_but_the_floors() -> None:
+    found = jobs(load_study("table-1"), "ben-14k-twin", "tiny", 1, ["train.epochs=3"])
+    assert {job.row: job.card.train.epochs for job in found} == {
+        "REJEPA": 3, "X-JEPA": 3, "CR-JEPA": 3, "random encoder": 0, "band statistics": 0, "CCA": 0,
+    }  # fmt: skip
+
+
+def _job(*overrides: str, seed: int = 0) -> Job:
+    row = load_study("table-s2a").rows[-1]
+    return row_jobs(row, "ben-14k-twin", "tiny", seed + 1, overrides)[seed]
+
+
+def test_a_run_that_any_record_holds_is_there() -> None:
+    card = load_dataset("ben-14k-twin")
+    shelf = Shelf(card, card.protocol).fill([RESULTS / "records"])
+    assert [item.state for item in states([_job(), _job(seed=2)], shelf)] == ["there", "there"]
+    assert states([_job("loss.sig=0.021")], shelf)[0].state == "to run"
+    assert states([_job(seed=77)], shelf)[0].state == "to run"
+    other = Shelf(card, card.protocol, cache_digest="0" * 64).fill([RESULTS / "records"])
+    assert states([_job()], other)[0].state == "to run"
+    normalised = card.model_copy(update={"normalise": "published"})
+    assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).found
+
+
+def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY.replace('reference = "plain"', 'reference = "plane"'))
+    with pytest.raises(UserError, match="reference 'plane' is not among the rows"):
+        load_study(str(path))
+    path.write_text(STUDY.replace("question =", "qestion ="))
+    with pytest.raises(UserError, match="unknown key 'qestion'"):
+        load_study(str(path))
+
+
+def _command(cache: Path, *more: str) -> list[str]:
+    words = ["ablate", "small.toml", "--dataset", "ben-14k-twin", "--scale", "tiny", "--seeds", "1"]
+    words += ["--set", "train.epochs=2", "--set", "train.batch_size=32", "--cache", str(cache)]
+    return [sys.executable, "-m", "crbench", *words, "--threads", "1", "--out", "out", *more]
+
+
+def test_a_study_killed_in_the_middle_goes_on_and_a_failed_row_stops_no_other(
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    environment = os.environ | {"PYTHONPATH": str(RESULTS.parent), "COLUMNS": "200"}
+    command = _command(twin_cache)
+    first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    runs = tmp_path / "runs" / "ablations" / "ben-14k-twin"
+    deadline = time.monotonic() + 90
+    while not list(runs.glob("*/seed0/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    (made,) = runs.glob("*/seed0/record.json")
+    before = made.stat().st_mtime_ns
+
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr  # a row failed
+    assert made.stat().st_mtime_ns == before, "a finished run was made again"
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert "not finite" in rows["blown up"]["problem"]
+    assert not rows["plain"]["problem"] and not rows["other"]["problem"]
+    assert rows["plain again"]["runs"] == rows["plain"]["runs"], "an equal card is one run"
+    page = (tmp_path / "out" / "small.md").read_text()
+    assert "seed 0 failed" in page
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 2
+    assert (tmp_path / "out" / "small.png").stat().st_size > 10_000
+    monkeypatch.chdir(tmp_path)
+    words = command[command.index("ablate") :]
+    again = CliRunner().invoke(app, [*words, "--table", "--json"])
+    assert again.exit_code == 0 and json.loads(again.stdout) == json.loads(done.stdout)
+    plan = CliRunner().invoke(app, [*words, "--plan", "--json"])
+    lines = {line["row"]: line for line in json.loads(plan.stdout)}
+    assert [(line["there"], line["to_run"]) for line in lines.values()] == [(1, 0), (0, 1), (1, 0)]
+    assert lines["blown up"]["epoch_s"] > 0 and "measured" in lines["blown up"]["source"]
+
+
+def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through submitit's executor for this machine: jobs, exit codes, a log folder."""
+    monkeypatch.chdir(tmp_path)
+    told: list[tuple[str, str, int | None]] = []
+    tasks = []
+    for seed, scale in ((0, "tiny"), (1, "no-such-scale")):
+        about = {
+            "method": "band-stats", "scale": scale, "overrides": [], "dataset": "ben-14k-twin",
+            "seed": seed, "out": f"run{seed}", "failure": f"failures/{seed}.json",
+            "cache": "nowhere.h5", "device": "cpu", "threads": 1, "parent": None,
+        }  # fmt: skip
+        tasks.append(Task(f"task {seed}", about, tmp_path / f"{seed}.log"))
+    codes = slurm(tasks, 2, lambda *event: told.append(event), cluster="local")
+    assert codes == {"task 0": 2, "task 1": 2}
+    assert {event for event in told if event[0]} == {
+        (f"task {i}", what, code) for i in (0, 1) for what, code in (("start", None), ("end", 2))
+    }
+    assert "no such cache" in read_json(tmp_path / "failures" / "0.json")["what"]
+    assert "unknown scale" in read_json(tmp_path / "failures" / "1.json")["what"]
+
+
+def test_a_cluster_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    task = Task("one", {"failure": "f.json"}, tmp_path / "log")
+    with pytest.raises(UserError, match="cannot submit"):
+        slurm([task], 1, lambda *_: None)
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    code = "import sys, time; from crbench.files import held\n"
+    code += "with held(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": str(RESULTS.parent)}
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another process"), held(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with held(tmp_path):
+        pass
