@@ -51,6 +51,18 @@ def build(
             "--set", metavar="KEY=VALUE", help="Set one card key; repeatable.", show_default=False
         ),
     ] = None,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|all",
+            help="BigEarthNet: other patches than BEN-14K's, a list of names or all found.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="BigEarthNet: go on without patches that lack."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished cache.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,8 +70,10 @@ def build(
     from crbench.cards import load_dataset
     from crbench.data.build import build_cache
     from crbench.data.cache import default_path
+    from crbench.data.sources.ben14k.members import with_members
 
     resolved = load_dataset(card, scale=scale, overrides=tuple(overrides or ()))
+    resolved = with_members(resolved, members, allow_missing)
     path = out or default_path(resolved)
     print(build_cache(resolved, path, source_dir=source, force=force, quiet=quiet))
 
@@ -102,6 +116,7 @@ def describe(found: dict[str, Any]) -> list[str]:
         f"{found['title']} ({found['dataset']}, scale {found['scale']}, {kind})",
         f"file      {found['path']}, {found['bytes'] / 1e6:,.1f} MB",
         f"pairs     {found['pairs']:,}: {splits}",
+        *([f"missing   {found['missing']:,}"] if found["missing"] else []),
         f"digest    {found['digest']}",
     ]
     for which, modality in found["modalities"].items():

@@ -21,7 +21,7 @@ import numpy as np
 from crbench.cards import DatasetCard
 from crbench.data import blocks, layout
 from crbench.data.cache import open_cache
-from crbench.data.sources import Source, open_source
+from crbench.data.sources import Source, Stream, open_source
 from crbench.data.verify import progress_bar, scan_all, verify_cache
 from crbench.errors import UserError
 from crbench.files import append_jsonl, disk_error, read_jsonl, sha256_json
@@ -57,12 +57,16 @@ def build_cache(
             fix="--force replaces it, --out takes another place",
         )
     source = open_source(card, None if source_dir is None else Path(source_dir))
-    _check_source(source, card)
-    for note in source.notes:
-        _say(note, quiet)
+    if isinstance(source, Source):  # what can be said before anything is written is said then
+        _check_source(source, card)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(out):
+            if isinstance(source, Stream):
+                source = source.spool(_scratch(out), quiet)
+                _check_source(source, card)
+            for note in source.notes:
+                _say(note, quiet)
             return _build(card, source, out, quiet)
     except OSError as error:
         if error.errno is None:  # h5py has errors without a number
@@ -106,6 +110,8 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
         os.fsync(handle.fileno())
     os.replace(part, out)
     log.unlink()
+    for path in (_scratch(out), _scratch(out).with_name(_scratch(out).name + ".log")):
+        path.unlink(missing_ok=True)
     return out
 
 
@@ -115,6 +121,11 @@ def _part(out: Path) -> Path:
 
 def _log(out: Path) -> Path:
     return out.with_name(out.name + ".part.log")
+
+
+def _scratch(out: Path) -> Path:
+    """Where a stream keeps what it needs, in this file and its log, until the cache is done."""
+    return out.with_name(out.name + ".part.spool")
 
 
 def _say(text: str, quiet: bool) -> None:

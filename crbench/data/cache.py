@@ -253,6 +253,7 @@ def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "card_digest": cache.card.digest,
         "source": cache.attributes["/"]["source"],
         "notes": json.loads(cache.attributes["/"]["notes"]),
+        "missing": int(cache.attributes["/"].get("missing", 0)),
         "labels": cache.card.labels.kind,
         "modalities": {},
     }

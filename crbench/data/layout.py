@@ -60,6 +60,8 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
             "header_sha256": np.bytes_(b"-" * 64),
             "complete": np.uint8(0),
         }
+        if source.missing is not None:
+            root["missing"] = np.int64(source.missing)
         for key, value in root.items():
             file.attrs[key] = _fixed(value)
         _dataset(file, "ids", encode(source.ids))

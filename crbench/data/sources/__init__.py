@@ -23,7 +23,7 @@ SOURCES = {
     "twin": "crbench.data.sources.twins:open_source",
     "landsat7": "crbench.data.sources.landsat7:open_source",
     "eurosat-wald": "crbench.data.sources.eurosat_wald:open_source",
-    "ben14k": "crbench.data.sources.raw:open_source",
+    "ben14k": "crbench.data.sources.ben14k.source:open_source",
     "cbrsir-vs": "crbench.data.sources.raw:open_source",
     "dsrsid": "crbench.data.sources.raw:open_source",
 }
@@ -47,6 +47,8 @@ class Source:
     ``"place/date"``, e.g. ``"34TCR/20170803"`` (tile and day) or ``"scene03"``. Pairs of one group
     are neighbours, which `cache verify` counts; pairs of one place (the part before the slash) are
     kept apart by protocols with ``exclude = "place"``.
+
+    ``missing``: pairs that the card asks for and the raw data lack; None where it asks for no list.
     """
 
     ids: list[str]
@@ -58,13 +60,23 @@ class Source:
     notes: list[str] = field(default_factory=list)
     resampling: str = "none"
     groups: list[str] | None = None
+    missing: int | None = None
 
 
-def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source:
+@dataclass(frozen=True)
+class Stream:
+    """Raw data that can be read forwards only. ``spool(scratch, quiet)`` reads them once, keeps
+    what is needed in ``scratch`` and ``scratch.log``, and gives the source; it goes on with what
+    an earlier call left there."""
+
+    spool: Callable[[Path, bool], Source]
+
+
+def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | Stream:
     """The source named by ``card.source["kind"]``; those with raw data read ``source_dir``."""
     kind = str(card.source.get("kind", ""))
     if kind not in SOURCES:
         raise unknown("source", kind, SOURCES, where=f"{card.name}, source.kind")
     module, name = SOURCES[kind].split(":")
-    source: Source = getattr(importlib.import_module(module), name)(card, source_dir)
+    source: Source | Stream = getattr(importlib.import_module(module), name)(card, source_dir)
     return source

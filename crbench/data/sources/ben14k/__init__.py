@@ -1,0 +1,1 @@
+"""BEN-14K, and other patches of BigEarthNet, from every form in which they lie on disk."""
