@@ -76,7 +76,7 @@ class Folders:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         start = len(patch)
-        return {name[start:]: size for name, size in sizes.items() if name.startswith(patch)}
+        return {name[start:]: n for name, n in sizes.items() if n and name.startswith(patch)}
 
     def fetch(self, patch: str, rest: str) -> bytes:
         """See ``Store``."""
@@ -110,17 +110,18 @@ def find(source_dir: Path | None, card: str) -> Layout | list[Path]:
     if not source_dir.is_dir():
         raise UserError("no such folder", where=source_dir, fix="give the folder of the raw data")
     places = [source_dir, *_children(source_dir)]
-    found = [(title, place) for title, probe, _ in FORMS for place in places if probe(place)]
+    fitting = [(place, [form for form in FORMS if form[1](place)]) for place in places]
+    found = [(place, forms[0]) for place, forms in fitting if forms]
     if len(found) > 1:
-        named = "; ".join(f"{title} in {place}" for title, place in found)
+        named = "; ".join(f"{form[0]} in {place}" for place, form in found)
         raise UserError(
             f"more than one set of raw data is here: {named}",
             where=source_dir,
             fix="name one of these folders with --source",
         )
     if found:
-        title, place = found[0]
-        return next(open_it(place) for name, _, open_it in FORMS if name == title)
+        place, form = found[0]
+        return form[2](place)
     files = sorted(path for path in source_dir.iterdir() if path.name.endswith(ARCHIVES))
     if files:
         return files
@@ -219,7 +220,9 @@ def _v2(place: Path) -> Layout:
         labels = {name: [str(x) for x in row[1]] for name, row in zip(ids, rows, strict=True)}
     except ImportError as error:
         raise UserError(
-            "reading metadata.parquet needs pyarrow", where=path, fix="pip install 'crbench[parquet]'"
+            "reading metadata.parquet needs pyarrow",
+            where=path,
+            fix="pip install 'crbench[parquet]'",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:  # ArrowInvalid is a ValueError
         raise UserError(
@@ -244,6 +247,7 @@ def _v2(place: Path) -> Layout:
     )
 
 
+# What it is called, what shows it, how it is opened; a folder is of the first form that it shows.
 FORMS: tuple[tuple[str, Callable[[Path], object], Callable[[Path], Layout]], ...] = (
     ("packaged BEN-14K", lambda place: (place / PACKAGED).is_file(), _packaged),
     ("BigEarthNet v2", lambda place: (place / "metadata.parquet").is_file(), _v2),

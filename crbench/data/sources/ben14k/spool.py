@@ -66,11 +66,11 @@ class Spool:
         self._index[patch][2 * SLOT[rest] : 2 * SLOT[rest] + 2] = array("q", [offset, size])
 
     def files(self, patch: str) -> dict[str, int]:
-        """See ``Store``."""
+        """See ``Store``; empty files count as absent."""
         slots = self._index.get(patch)
         if slots is None:
             return {}
-        return {r: slots[2 * k + 1] for r, k in SLOT.items() if slots[2 * k + 1] >= 0}
+        return {r: slots[2 * k + 1] for r, k in SLOT.items() if slots[2 * k + 1] > 0}
 
     def fetch(self, patch: str, rest: str) -> bytes:
         """See ``Store``."""
