@@ -10,6 +10,7 @@ the gallery.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,33 +42,53 @@ def average_precision(
     if m == 0:
         return float("nan")
     below = ascending.searchsorted(relevant)
-    found = np.arange(m, 0, -1, dtype=np.float64)  # relevant items at this rank or above
-    precision = found / (n - below)
     if flags is None:
         flags = repeats(ascending)
-    tied = flags[below]
+
+    def above(first: np.ndarray) -> np.ndarray:
+        return np.asarray(n - ascending.searchsorted(relevant[first], side="right"))
+
+    return average_precision_of(n - below, flags[below], above)
+
+
+def average_precision_of(
+    at_least: np.ndarray, tied: np.ndarray, above: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """:func:`average_precision` from counts alone, so that every device comes to the same bits.
+
+    Of the relevant items in ascending order, m ≥ 1 of them: ``at_least`` (m,) is the number of
+    items with this score or a higher one, ``tied`` (m,) whether other items share the score, and
+    ``above(i)`` the number of items with a higher score than the relevant items at ``i``.
+    """
+    m = len(at_least)
+    found = np.arange(m, 0, -1, dtype=np.float64)  # relevant items at this rank or above
+    precision = found / at_least
     if not tied.any():
         return float(precision.sum() / m)
-    return float((precision[~tied].sum() + _tied_sum(ascending, relevant, below, tied)) / m)
+    at = np.flatnonzero(tied)
+    starts = np.flatnonzero(np.concatenate([[True], at_least[at][1:] != at_least[at][:-1]]))
+    first = at[starts]
+    hits = np.diff(np.append(starts, len(at)))  # all of a group's relevant items are tied
+    shared = _tied_sum(at_least[first], above(first), hits, first, m)
+    return float((precision[~tied].sum() + shared) / m)
 
 
 def _tied_sum(
-    ascending: np.ndarray, relevant: np.ndarray, below: np.ndarray, tied: np.ndarray
+    at_least: np.ndarray, above: np.ndarray, hits: np.ndarray, first: np.ndarray, m: int
 ) -> float:
-    """Sum of expected precisions over the relevant items that share their score with others."""
-    at = np.flatnonzero(tied)
-    first = at[np.concatenate([[True], below[at][1:] != below[at][:-1]])]
-    start = below[first]
-    size = ascending.searchsorted(relevant[first], side="right") - start
-    hits = relevant.searchsorted(relevant[first], side="right") - first
-    items_above = len(ascending) - start - size
-    hits_above = len(relevant) - first - hits
+    """Sum of expected precisions over the relevant items that share their score with others.
+
+    Per group of equal scores: items with this score or a higher one, items with a higher one,
+    relevant items of the group, and the place of the first of them among all ``m``.
+    """
+    size = at_least - above
+    hits_above = m - first - hits
     group = np.repeat(np.arange(len(first)), size)
     i = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)  # place in group, from 0
     # at place i: relevant with probability hits/size, and then (hits−1)/(size−1) of each before
     slope = (hits - 1) / (size - 1)
     found = (hits_above + 1)[group] + i * slope[group]
-    return float((found / (items_above[group] + 1 + i) * (hits / size)[group]).sum())
+    return float((found / (above[group] + 1 + i) * (hits / size)[group]).sum())
 
 
 @dataclass(frozen=True)
@@ -101,14 +122,23 @@ def precision_at(cut: Cuts, relevant: np.ndarray) -> np.ndarray:
     """Expected share of relevant items in the top k, ``(K,)``; ``relevant`` (m,) sorted scores."""
     right = relevant.searchsorted(cut.score, side="right")
     tied = right - relevant.searchsorted(cut.score)
-    return np.asarray((len(relevant) - right + cut.taken * tied / cut.size) / cut.k)
+    return precision_of(cut, len(relevant) - right, tied)
+
+
+def precision_of(cut: Cuts, better: np.ndarray, tied: np.ndarray) -> np.ndarray:
+    """:func:`precision_at` from the relevant items above the cut's score and those at it, (K,)."""
+    return np.asarray((better + cut.taken * tied / cut.size) / cut.k)
 
 
 def recall_of_one(ascending: np.ndarray, score: np.floating, ks: np.ndarray) -> np.ndarray:
     """Probability that one item with this ``score`` is in the top k, ``(K,)``."""
     right = ascending.searchsorted(score, side="right")
-    size = right - ascending.searchsorted(score)
-    return np.asarray(np.clip((ks - (len(ascending) - right)) / size, 0.0, 1.0))
+    return recall_of(len(ascending) - right, right - ascending.searchsorted(score), ks)
+
+
+def recall_of(above: int, size: int, ks: np.ndarray) -> np.ndarray:
+    """:func:`recall_of_one` from the items ``above`` its score and the ``size`` of its group."""
+    return np.asarray(np.clip((ks - above) / size, 0.0, 1.0))
 
 
 def means_at(cut: Cuts, scores: np.ndarray, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -119,18 +149,29 @@ def means_at(cut: Cuts, scores: np.ndarray, codes: np.ndarray, values: np.ndarra
     """
     last = cut.score[-1]
     better = np.flatnonzero(scores > last)  # fewer than the largest k
+    level = np.flatnonzero(scores == last)
+    return means_of(cut, scores[better], codes[better], codes[level], values)
+
+
+def means_of(
+    cut: Cuts, scores: np.ndarray, codes: np.ndarray, level: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+    """:func:`means_at` from the items that count, in any order.
+
+    ``scores`` (n,) and ``codes`` (n,) are those of the items above the last cut's score, ``level``
+    the codes of the items at it.
+    """
     # inside equal scores by label set, for the floating-point sum to be the same for any order
-    better = better[np.lexsort((codes[better], -scores[better]))]
-    total = np.zeros((len(values), len(better) + 1))
-    np.cumsum(values[:, codes[better]], axis=1, out=total[:, 1:])
-    level = codes[np.flatnonzero(scores == last)]
+    codes = codes[np.lexsort((codes, -scores))]
+    total = np.zeros((len(values), len(codes) + 1))
+    np.cumsum(values[:, codes], axis=1, out=total[:, 1:])
     if len(level) == 1:
         rest = values[:, level]
     else:
         counts = np.bincount(level, minlength=values.shape[1])
         rest = (values * counts).sum(axis=1, keepdims=True) / len(level)  # mean of the last group
-    final = cut.above == len(better)
-    end = np.minimum(cut.above + cut.size, len(better))
+    final = cut.above == len(codes)
+    end = np.minimum(cut.above + cut.size, len(codes))
     group = np.where(final, rest, (total[:, end] - total[:, cut.above]) / cut.size)
     whole = ~final & (cut.k == end)  # whole groups only: no need to take a group apart
     sums = np.where(whole, total[:, end], total[:, cut.above] + cut.taken * group)
