@@ -1,5 +1,6 @@
 """Floor 1: exact, tie-safe retrieval scores from arrays (numpy only)."""
 
+from crbench.scoring.engine import Engine
 from crbench.scoring.health import THRESHOLDS, health
 from crbench.scoring.intervals import compare
 from crbench.scoring.metrics import PerQuery, metric_names
@@ -13,6 +14,7 @@ __all__ = [
     "LABEL_KINDS",
     "SAME_MODAL",
     "THRESHOLDS",
+    "Engine",
     "Items",
     "PerQuery",
     "compare",

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from crbench.scoring import ranking
+from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import PAIR_KS, SAME_MODAL, Items, positions_of
 from crbench.scoring.relevance import Relevance, judge, relevance_of
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
 
 ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge's values
+HERE = Engine()
 _CHUNK = 8  # rows per task: small enough to share out evenly
 Progress = Callable[[str, int, int], None]
 
@@ -140,6 +142,25 @@ def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found,
     return int(tied.sum())
 
 
+def rank_here(
+    task: Task,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    found: Found,
+    run: Map,
+    tile: tuple[int, int],
+) -> tuple[int, RankBlock]:
+    """The ranker of this machine's processor: numpy, on the threads of ``run``."""
+    rows = rows_in_memory(len(gallery), tile[0])
+    buffer = np.empty((rows, len(gallery)), np.float32)
+
+    def rank_block(block: np.ndarray) -> int:
+        scores = score_tile(query[block], gallery, buffer, run, (rows, tile[1]))
+        return rank_rows(task, block, scores, found, run)
+
+    return rows, rank_block
+
+
 def measure(
     task: Task,
     ids: np.ndarray,
@@ -149,23 +170,26 @@ def measure(
     *,
     tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
     progress: Progress | None = None,
+    engine: Engine = HERE,
 ) -> PerQuery:
     """Rank every query; ``query`` (Nq, D), ``gallery`` (Ng, D) are codes of ``tiles.fixed_point``.
 
-    ``ids`` (Nq,) are the queries' ids; the result stands in their sorted order.
+    ``ids`` (Nq,) are the queries' ids; the result stands in their sorted order. ``engine`` says
+    where it is done and by how many processes; ``progress`` hears of this process's share.
     """
     n = len(query)
     found = nothing_found(task)
     codes = np.zeros(n, np.int64) if task.relevance is None else task.relevance.query
     order = np.argsort(codes, kind="stable")  # equal labels together
-    buffer = np.empty((tile[0], len(gallery)), np.float32)
+    mine = engine.share(order, tile[0])
+    rows, rank_block = (engine.ranker or rank_here)(task, query, gallery, found, run, tile)
     tied = 0
-    for start in range(0, n, tile[0]):
-        block = order[start : start + tile[0]]
-        scores = score_tile(query[block], gallery, buffer, run, tile)
-        tied += rank_rows(task, block, scores, found, run)
+    for start in range(0, len(mine), rows):
+        tied += rank_block(mine[start : start + rows])
         if progress is not None:
-            progress(task.direction, min(start + tile[0], n), n)
+            progress(task.direction, min(start + rows, len(mine)), len(mine))
+    by_query = [found.ap, found.precision, found.items.swapaxes(0, 1), found.pair]
+    tied = engine.gather(by_query, mine, tied)
     return finish(task, ids, found, tied / int(task.sizes.sum()))
 
 

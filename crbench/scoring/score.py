@@ -9,8 +9,10 @@ import numpy as np
 
 from crbench.errors import UserError
 from crbench.scoring import chance as analytic
+from crbench.scoring.engine import Engine
 from crbench.scoring.intervals import check_resamples, interval, resampled
 from crbench.scoring.metrics import (
+    HERE,
     PerQuery,
     Progress,
     Task,
@@ -50,11 +52,12 @@ def per_query(
     threads: int | None = None,
     progress: Progress | None = None,
     tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
+    engine: Engine = HERE,
 ) -> dict[str, PerQuery]:
     """Values of every query in each direction of ``embeddings``; see :func:`score_directions`.
 
-    ``threads`` (default: usable cores) and ``tile`` change speed and memory, never a bit of the
-    result.
+    ``threads`` (default: usable cores), ``tile`` and ``engine`` change speed and memory, never a
+    bit of the result.
     """
     ks = check_ks(ks)
     query = check_items(query, "query", label_kind, n_classes)
@@ -71,7 +74,9 @@ def per_query(
             if left is not right or query.ids is not gallery.ids:
                 g = fixed_point(right, f"{direction} gallery embeddings", gallery.ids)
             check_widths(q, g, f"{direction} embeddings")
-            result[direction] = measure(task, query.ids, q, g, run, tile=tile, progress=progress)
+            result[direction] = measure(
+                task, query.ids, q, g, run, tile=tile, progress=progress, engine=engine
+            )
     return result
 
 
@@ -106,6 +111,7 @@ def score_directions(
     seed: int = 0,
     threads: int | None = None,
     progress: Progress | None = None,
+    engine: Engine = HERE,
 ) -> dict[str, Any]:
     """All metrics of all given directions, as a JSON-serialisable dict of fractions.
 
@@ -113,7 +119,8 @@ def score_directions(
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
     ``label_kind`` is multi, single or none. In aa and bb the gallery item with the query's id is
     left out. Intervals are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
-    ``progress(direction, done, total)`` is called after each block of queries.
+    ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
+    which device ranks, and which of several processes this is; all of them get the result.
 
     Returns ``scores`` {direction: {metric: {value, low, high}}}, ``chance``, ``per_class``,
     ``counts`` and ``tied_share``; null where a metric is undefined. Equal inputs give equal bytes,
@@ -129,6 +136,7 @@ def score_directions(
         ks=ks,
         threads=threads,
         progress=progress,
+        engine=engine,
     )
     return summarise(
         measured,
