@@ -50,6 +50,11 @@ class Task:
         """Items ranked for each query, ``(Nq,)``."""
         return self.n_gallery - (self.own >= 0)
 
+    def left_out(self, query: int) -> np.ndarray:
+        """Gallery positions left out of the ranking of one query."""
+        own = int(self.own[query])
+        return np.array([own] if own >= 0 else [], np.int64)
+
 
 @dataclass(frozen=True)
 class PerQuery:
