@@ -10,6 +10,7 @@ import numpy as np
 from crbench.errors import UserError
 from crbench.scoring import chance as analytic
 from crbench.scoring.engine import Engine
+from crbench.scoring.index import Index, nearest
 from crbench.scoring.intervals import check_resamples, interval, resampled
 from crbench.scoring.metrics import (
     HERE,
@@ -60,33 +61,43 @@ def per_query(
     bit of the result.
     """
     ks = check_ks(ks)
-    query = check_items(query, "query", label_kind, n_classes)
-    gallery = check_items(gallery, "gallery", label_kind, n_classes)
-    _check_label_widths(query, gallery)
+    query, gallery = check_sets(query, gallery, label_kind, n_classes)
     result = {}
     with workers(threads) as run:
         for direction in check_directions(embeddings):
             task = make_task(direction, query, gallery, label_kind, ks)
-            _check_not_empty(task, query)
-            left, right = embeddings[direction]
-            q = fixed_point(left, f"{direction} query embeddings", query.ids)
-            g = q
-            if left is not right or query.ids is not gallery.ids:
-                g = fixed_point(right, f"{direction} gallery embeddings", gallery.ids)
-            check_widths(q, g, f"{direction} embeddings")
+            q, g = codes_of(task, embeddings[direction], query, gallery)
             result[direction] = measure(
                 task, query.ids, q, g, run, tile=tile, progress=progress, engine=engine
             )
     return result
 
 
-def _check_label_widths(query: Items, gallery: Items) -> None:
+def check_sets(
+    query: Items, gallery: Items, label_kind: str, n_classes: int
+) -> tuple[Items, Items]:
+    """Both item sets, checked, with labels of the same width."""
+    query = check_items(query, "query", label_kind, n_classes)
+    gallery = check_items(gallery, "gallery", label_kind, n_classes)
     widths = [i.labels.shape[1:] for i in (query, gallery) if i.labels is not None]
     if len(set(widths)) > 1:
         raise UserError(
             f"query labels have {widths[0][0]} columns, gallery labels {widths[1][0]}",
             where="query labels, gallery labels",
         )
+    return query, gallery
+
+
+def codes_of(task: Task, pair: Pair, query: Items, gallery: Items) -> Pair:
+    """Grid vectors of the query and gallery embeddings of one direction, checked."""
+    _check_not_empty(task, query)
+    left, right = pair
+    q = fixed_point(left, f"{task.direction} query embeddings", query.ids)
+    g = q
+    if left is not right or query.ids is not gallery.ids:
+        g = fixed_point(right, f"{task.direction} gallery embeddings", gallery.ids)
+    check_widths(q, g, f"{task.direction} embeddings")
+    return q, g
 
 
 def _check_not_empty(task: Task, query: Items) -> None:
@@ -170,8 +181,8 @@ def summarise(
         "scores": {}, "chance": {}, "per_class": {}, "counts": {}, "tied_share": {}
     }  # fmt: skip
     for direction, part in measured.items():
-        names = metric_names(direction, label_kind, ks)
         values = means(part.values, ks)
+        names = [name for name in metric_names(direction, label_kind, ks) if name in values]
         task = make_task(direction, query, gallery, label_kind, ks)
         random = analytic.chance(task, query.ids)
         result["scores"][direction] = {}
@@ -218,7 +229,7 @@ def _counts(task: Task, part: PerQuery, query: Items, gallery: Items, kind: str)
     }
     if task.pair is not None:
         counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
-    if kind != "none":
+    if "map" in part.values:
         counts["n_queries_without_relevant"] = int(np.isnan(part.values["map"]).sum())
     if kind == "multi":
         assert query.labels is not None and gallery.labels is not None
@@ -237,12 +248,15 @@ def top_k(
     gallery_ids: np.ndarray,
     exclude_self: bool,
     *,
+    index: str = "exact",
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest gallery rows of each query: indices (Nq, k) int64 and scores (Nq, k) float32.
 
     Scores are those of the metrics. Equal scores stand in the order of the gallery's ids. Where
-    fewer than k items are left, k is their number (the smallest over the queries).
+    fewer than k items are left, k is their number (the smallest over the queries). ``index`` is
+    exact, or an index of FAISS: flat, ivf or hnsw (see ``scoring.index``). With flat the items are
+    the exact ones wherever neighbouring scores differ by more than 1e-6, with the others most are.
     """
     (k,) = check_ks([k])
     queries = check_items(Items(query_ids), "query", "none", 0)
@@ -255,6 +269,9 @@ def top_k(
     check_widths(q, g, "embeddings")
     k = min(k, int(task.sizes.min()))
     by_id = positions_of(galleries.ids, np.sort(galleries.ids))
+    if index != "exact":
+        found = nearest(Index(index, g, k), task, q, by_id)
+        return found.places[:, :k], found.scores[:, :k]
     indices = np.empty((len(q), k), np.int64)
     scores = np.empty((len(q), k), np.float32)
     buffer = np.empty((QUERY_TILE, len(g)), np.float32)

@@ -1,0 +1,130 @@
+"""Metrics of the top k from candidates, for galleries too large to be ranked; never mAP.
+
+A query's candidates stand for its ranking. How good they are is measured on a sample of queries
+and belongs to every number made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crbench.scoring import ranking
+from crbench.scoring.engine import rows_in_memory
+from crbench.scoring.index import Candidates, Index, nearest
+from crbench.scoring.metrics import PerQuery, Progress, Task, finish, make_task, nothing_found
+from crbench.scoring.protocol import KS, PAIR_KS, Items, check_directions, check_ks
+from crbench.scoring.relevance import judge
+from crbench.scoring.score import Pair, check_sets, codes_of, summarise
+from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, score_tile, workers
+
+SAMPLE = 256  # queries on which recall is measured
+
+
+def score_approximately(
+    embeddings: Mapping[str, Pair],
+    query: Items,
+    gallery: Items,
+    kind: str,
+    *,
+    label_kind: str,
+    classes: Sequence[str] = (),
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As :func:`score_directions`, without ``map``, from the candidates of an index of ``kind``.
+
+    Returns its result and what it rests on: ``parameters`` of the index and ``recall``, both per
+    direction; recall@k is the share of the top k items whose exact score is that of the exact top
+    k or better, mean over ``sample`` queries drawn by ``seed``. The tied share is that of the
+    candidates.
+    """
+    ks = check_ks(ks)
+    query, gallery = check_sets(query, gallery, label_kind, len(classes))
+    measured: dict[str, PerQuery] = {}
+    facts: dict[str, Any] = {"kind": kind, "parameters": {}, "recall": {}}
+    by_id = np.argsort(np.argsort(gallery.ids, kind="stable"), kind="stable")
+    for direction in check_directions(embeddings):
+        task = make_task(direction, query, gallery, label_kind, ks)
+        q, g = codes_of(task, embeddings[direction], query, gallery)
+        index = Index(kind, g, max(ks))
+        found = nearest(index, task, q, by_id)
+        measured[direction] = measure_candidates(task, query.ids, found)
+        drawn = np.random.default_rng([seed, 2]).permutation(len(q))[:SAMPLE]
+        drawn = np.sort(drawn)
+        facts["parameters"][direction] = index.parameters
+        facts["recall"][direction] = recall(task, q, g, found, drawn, threads)
+        facts["sample"] = len(drawn)
+        if progress is not None:
+            progress(direction, len(q), len(q))
+    result = summarise(
+        measured,
+        query,
+        gallery,
+        label_kind=label_kind,
+        classes=classes,
+        ks=ks,
+        resamples=resamples,
+        seed=seed,
+    )
+    return result, facts
+
+
+def measure_candidates(task: Task, ids: np.ndarray, found: Candidates) -> PerQuery:
+    """Values per query, as :func:`metrics.measure` gives them, without ``map``."""
+    values = nothing_found(task)
+    ks, tied, total = np.asarray(task.ks), 0, 0
+    for q in range(len(found.places)):
+        kept = found.places[q] >= 0
+        near, line = found.places[q][kept], found.scores[q][kept]
+        ascending = line[::-1]
+        tied += ranking.count_tied(ranking.repeats(ascending))
+        total += len(near)
+        if task.pair is not None and task.pair[q] >= 0:
+            at = np.flatnonzero(near == task.pair[q])
+            values.pair[q] = 0.0
+            if len(at):
+                score = line[at[0]]
+                values.pair[q] = ranking.recall_of_one(ascending, score, np.asarray(PAIR_KS))
+        if task.relevance is None:
+            continue
+        codes = task.relevance.gallery[near]
+        relevant, judged = judge(task.relevance, int(task.relevance.query[q]))
+        cut = ranking.cuts(ascending, ks)
+        values.precision[q] = ranking.precision_at(cut, ascending[relevant[codes][::-1]])
+        if judged is not None:
+            values.items[:, q] = ranking.means_at(cut, line, codes, judged)
+    part = finish(task, ids, values, tied / max(total, 1))
+    part.values.pop("map", None)
+    return part
+
+
+def recall(
+    task: Task,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    found: Candidates,
+    rows: np.ndarray,
+    threads: int | None = None,
+) -> dict[str, float]:
+    """Recall@k of the candidates of the queries at ``rows``, against exact scores of everything."""
+    reached: dict[str, list[float]] = {str(k): [] for k in task.ks}
+    size = rows_in_memory(len(gallery), QUERY_TILE)
+    buffer = np.empty((size, len(gallery)), np.float32)
+    with workers(threads) as run:
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
+            for line, q in zip(scores, block, strict=True):
+                line[task.left_out(int(q))] = -np.inf
+                ascending = np.sort(line)
+                for k in task.ks:
+                    top = min(k, int(task.sizes[q]))
+                    least = ascending[len(ascending) - top]
+                    reached[str(k)].append(float((found.scores[q, :top] >= least).mean()))
+    return {k: float(np.mean(values)) for k, values in reached.items()}

@@ -1,0 +1,122 @@
+"""FAISS for the nearest items of large galleries; the scores that come back are ours.
+
+``flat`` searches everything in float32, ``ivf`` some cells of a coarse grid, ``hnsw`` a graph of
+neighbours (Malkov & Yashunin 2018). Each proposes candidates; those are scored exactly and put in
+order by score, then id, as in the exact search. On GPUs where FAISS has them (not ``hnsw``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crbench.errors import unknown
+from crbench.scoring.metrics import Task
+from crbench.scoring.tiles import GRID_BITS
+
+KINDS = ("flat", "ivf", "hnsw")
+MARGIN = 8  # candidates beyond k, for scores that float32 puts in another order
+PER_CELL = 39  # training vectors a cell, below which FAISS warns
+TRAINED_ON = 256  # training vectors a cell at most: more change little
+GPU_MOST = 2_048  # neighbours that FAISS on a GPU returns at most
+ROWS = 64  # queries whose candidates are scored at a time
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Nearest items of each query, best first: places (Nq, C) in the gallery, −1 after the last,
+    and their exact scores (Nq, C) float32, −inf there."""
+
+    places: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass
+class Index:
+    """A FAISS index of a gallery (Ng, D) of ``tiles.fixed_point`` codes, and how it was made."""
+
+    kind: str
+    gallery: np.ndarray
+    wanted: int  # neighbours a query that the search is tuned for
+    parameters: dict[str, int] = field(init=False, default_factory=dict)
+    faiss: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        import faiss
+
+        if self.kind not in KINDS:
+            raise unknown("index", self.kind, KINDS)
+        n, width = self.gallery.shape
+        metric = faiss.METRIC_INNER_PRODUCT
+        unit = _unit(self.gallery)
+        if self.kind == "flat":
+            self.faiss = faiss.IndexFlatIP(width)
+        elif self.kind == "hnsw":
+            neighbours, build, search = 32, 200, max(256, 2 * self.wanted)
+            self.faiss = faiss.IndexHNSWFlat(width, neighbours, metric)
+            self.faiss.hnsw.efConstruction, self.faiss.hnsw.efSearch = build, search
+            self.parameters = {"m": neighbours, "ef_construction": build, "ef_search": search}
+        else:
+            cells = int(np.clip(round(4 * n**0.5), 1, max(1, n // PER_CELL)))
+            probed = max(1, min(cells, 8 + cells // 16))
+            self.faiss = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, metric)
+            self.faiss.cp.min_points_per_centroid = 1
+            self.faiss.cp.max_points_per_centroid = TRAINED_ON
+            self.faiss.nprobe = probed
+            self.faiss.train(unit)
+            self.parameters = {"nlist": cells, "nprobe": probed}
+        gpus = int(faiss.get_num_gpus())
+        if gpus and self.kind != "hnsw" and self.wanted <= GPU_MOST:
+            self.faiss = faiss.index_cpu_to_all_gpus(self.faiss)
+            self.parameters["gpus"] = gpus
+        self.faiss.add(unit)
+
+    def propose(self, query: np.ndarray, count: int) -> np.ndarray:
+        """Places (n, count) of likely neighbours of ``query`` (n, D) codes, −1 where too few."""
+        _, places = self.faiss.search(_unit(query), min(count, len(self.gallery)))
+        return np.asarray(places, np.int64)
+
+
+def nearest(index: Index, task: Task, query: np.ndarray, by_id: np.ndarray) -> Candidates:
+    """Candidates of every query (Nq, D) codes, scored exactly; ties in the order of ``by_id``.
+
+    What ``task`` leaves out of a query's ranking is no candidate. A query for which the index
+    proposes fewer than ``index.wanted`` items is searched exactly.
+    """
+    out = task.n_gallery - task.sizes  # left out, per query
+    width = min(index.wanted + MARGIN, int(task.sizes.max()))
+    wanted = np.minimum(index.wanted, task.sizes)
+    places = np.full((len(query), width), -1, np.int64)
+    scores = np.full((len(query), width), -np.inf, np.float32)
+    for start in range(0, len(query), ROWS):
+        block = slice(start, min(start + ROWS, len(query)))
+        proposed = index.propose(query[block], width + int(out[block].max()))
+        found = exact_scores(query[block], index.gallery, proposed)
+        for row, q in enumerate(range(block.start, block.stop)):
+            near, values = proposed[row], found[row]
+            kept = (near >= 0) & ~np.isin(near, task.left_out(q))
+            near, values = near[kept], values[kept]
+            if len(near) < wanted[q]:
+                near = np.setdiff1d(np.arange(task.n_gallery), task.left_out(q))
+                values = exact_scores(query[q : q + 1], index.gallery, near[None])[0]
+            order = np.lexsort((by_id[near], -values))[:width]
+            places[q, : len(order)] = near[order]
+            scores[q, : len(order)] = values[order]
+    return Candidates(places, scores)
+
+
+def exact_scores(query: np.ndarray, gallery: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Cosines (n, C) float32 of codes ``query`` (n, D) with gallery rows ``places`` (n, C).
+
+    Those of ``tiles.score_tile`` to the bit; of place −1 they mean nothing.
+    """
+    product = np.matmul(gallery[places].astype(np.float64), query.astype(np.float64)[:, :, None])[
+        :, :, 0
+    ]
+    return (product * 2.0 ** (-2 * GRID_BITS)).astype(np.float32)
+
+
+def _unit(codes: np.ndarray) -> Any:
+    return np.ldexp(codes.astype(np.float32), -GRID_BITS)
