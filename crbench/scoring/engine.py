@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from crbench.scoring.tiles import Map
 
-if TYPE_CHECKING:
-    from crbench.scoring.metrics import Found, Task
-
 # Ranks the queries at the given positions (n,), fills in what it finds, returns the tied scores.
 RankBlock = Callable[[np.ndarray], int]
-# From task, query codes, gallery codes, what is to be filled, mapper and tile: the number of
-# queries that fit into memory at a time, and the function that ranks them.
-Ranker = Callable[
-    ["Task", np.ndarray, np.ndarray, "Found", Map, tuple[int, int]], tuple[int, RankBlock]
-]
+# From metrics.Task, query codes, gallery codes, metrics.Found to be filled, mapper and tile: the
+# number of queries that fit into memory at a time, and the function that ranks them.
+Ranker = Callable[[Any, np.ndarray, np.ndarray, Any, Map, tuple[int, int]], tuple[int, RankBlock]]
 
 SHARE = 8  # of the available memory that a block of scores may take: one part in this many
 LARGEST = 2**30  # bytes of a block of scores
