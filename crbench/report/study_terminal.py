@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +13,10 @@ from crbench.report.metrics import arrow
 from crbench.report.study import COLUMNS, MEAN, StudyTable, served
 from crbench.report.study_write import bracket, points, title
 from crbench.report.write import percent
-from crbench.runs.measure import Planned
 from crbench.runs.study import StudyCard
+
+if TYPE_CHECKING:
+    from crbench.runs.measure import Planned
 
 
 def print_study(table: StudyTable) -> None:

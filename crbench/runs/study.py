@@ -17,7 +17,6 @@ from pydantic import Field, model_validator
 from crbench.cards import DatasetCard, MethodCard, Strict, load_method, parse, read_table
 from crbench.errors import UserError
 from crbench.files import read_json
-from crbench.models.registry import method_class
 from crbench.records import Record, read_record
 
 KIND = "methods/studies"
@@ -115,6 +114,8 @@ def row_jobs(
     row: RowCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
 ) -> list[Job]:
     """The runs of one row; what is fitted in closed form is the same for every seed: one run."""
+    from crbench.models.registry import method_class  # with torch, which a table can do without
+
     card = row_card(row, scale, overrides)
     used = tuple(row.set) if card.kind == "floor" else (*row.set, *overrides)
     count = seeds if method_class(card).trained_by == "gradient" else 1

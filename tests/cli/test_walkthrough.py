@@ -17,6 +17,10 @@ from crbench.cli import app
 README = Path(__file__).resolve().parents[2] / "README.md"
 SMALL = ["--set", "source.splits.train=96", "--set", "source.splits.val=24"]
 SMALL += ["--set", "source.splits.test=40"]
+QUICK = {
+    "train": ["--epochs", "1", "--quiet"],
+    "ablate": ["--seeds", "1", "--set", "train.epochs=1", "--quiet"],
+}
 DIRECTIONS = ("aa", "bb", "ab", "ba")
 
 
@@ -39,7 +43,9 @@ def crbench(*words: str) -> str:
 def test_the_readme_shows_every_command() -> None:
     shown = {tuple(line.split()[1:3]) for line in COMMANDS if line.startswith("crbench")}
     names = {words[0] for words in shown}
-    assert names >= {"doctor", "list", "cache", "train", "embed", "evaluate", "leaderboard"}
+    assert names >= {
+        "doctor", "list", "cache", "train", "embed", "evaluate", "leaderboard", "ablate", "profile",
+    }  # fmt: skip
     assert {words[1] for words in shown if words[0] == "cache"} == {
         "build", "info", "verify", "preview",
     }  # fmt: skip
@@ -54,7 +60,7 @@ def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         words = shlex.split(line)
         if words[0] == "make" or line in REAL:
             continue
-        extra = {"train": ["--epochs", "1", "--quiet"]}.get(words[1], [])
+        extra = QUICK.get(words[1], [])
         extra = SMALL if words[1:3] == ["cache", "build"] else extra
         crbench(*words[1:], *extra)
     run = tmp_path / "runs" / "ben-14k-twin" / "cr-jepa@tiny" / "seed0"
