@@ -14,7 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
@@ -112,10 +119,23 @@ class LabelsCard(Strict):
 
 
 class ProtocolCard(Strict):
-    """Which splits are queries and which the gallery; one and the same: leave-one-out."""
+    """Which splits are queries and which the gallery; one and the same: leave-one-out.
+
+    What is left out of a query's ranking: the query itself (``self``, in same-modal directions),
+    or everything from its ``place`` (tile, scene), in all directions.
+    """
 
     query: list[str] = Field(min_length=1)
     gallery: list[str] = Field(min_length=1)
+    exclude: Literal["self", "place"] = "self"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: Any) -> dict[str, Any]:
+        """Without the keys that are not used: the digest of an older card stays."""
+        found: dict[str, Any] = handler(self)
+        if self.exclude == "self":
+            del found["exclude"]
+        return found
 
 
 class DatasetCard(Strict):
@@ -150,6 +170,12 @@ class DatasetCard(Strict):
     def digest(self) -> str:
         """SHA-256 of the resolved card."""
         return sha256_json(self.to_dict())
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What a cache is made from: the card without its words and its protocols."""
+        keys = {"name", "a", "b", "labels", "train_splits", "source", "scale"}
+        return self.model_dump(mode="json", by_alias=True, include=keys)
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved card as plain data."""

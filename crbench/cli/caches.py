@@ -80,18 +80,20 @@ def build(
 
 @group.command(epilog="Example: crbench cache verify ben-14k-twin")
 def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> None:
-    """Read everything again and compare digests; damage is named by array and sample."""
-    from crbench.data.build import verify_cache
+    """Read everything again: damage by array and sample; duplicates, neighbours, odd patches."""
+    from crbench.data.verify import examine_cache
     from crbench.errors import UserError
 
     path = find(cache, scale)
-    problems = verify_cache(path, quiet=quiet)
+    problems, findings = examine_cache(path, quiet=quiet)
     if problems:
         raise UserError(
             f"{len(problems)} problem(s): " + "; ".join(problems[:20]),
             where=path,
             fix="build the cache again with --force",
         )
+    for finding in findings:
+        print(finding)
     print(f"{path}: sound")
 
 
@@ -129,16 +131,29 @@ def describe(found: dict[str, Any]) -> list[str]:
             modality["published_std"] or [None] * len(modality["bands"]),
             strict=True,
         )
-        for band, mean, std, (old_mean, old_std) in zip(
-            modality["bands"], modality["mean"], modality["std"], published, strict=True
+        extents = _extents(modality)
+        for band, mean, std, (old_mean, old_std), extent in zip(
+            modality["bands"], modality["mean"], modality["std"], published, extents, strict=True
         ):
             beside = "" if old_mean is None else f"   published {old_mean:,.2f} ± {old_std:,.2f}"
+            beside = extent + beside
             lines.append(f"          {band:<6} {mean:,.2f} ± {std:,.2f}{beside}")
     if classes := found.get("classes"):
         lines.append(f"labels    {found['labels']}")
         lines += [f"          {count:>7,}  {name}" for name, count in classes.items()]
     lines += [f"note      {note}" for note in found["notes"]]
     return lines
+
+
+def _extents(modality: dict[str, Any]) -> list[str]:
+    """Range and share of invalid pixels of each band; nothing for caches that do not say it."""
+    if modality["min"] is None:
+        return [""] * len(modality["bands"])
+    columns = zip(modality["min"], modality["max"], modality["invalid"], strict=True)
+    return [
+        f", {low:,.2f} to {high:,.2f}" + (f", {invalid:.2%} invalid" if invalid else "")
+        for low, high, invalid in columns
+    ]
 
 
 @group.command(epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")

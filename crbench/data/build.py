@@ -21,6 +21,7 @@ import numpy as np
 from crbench.cards import DatasetCard
 from crbench.data import blocks, layout
 from crbench.data.cache import open_cache
+from crbench.data.quality import findings
 from crbench.data.sources import Source, Stream, open_source
 from crbench.data.verify import progress_bar, scan_all, verify_cache
 from crbench.errors import UserError
@@ -48,7 +49,7 @@ def build_cache(
         raise UserError("this is a folder, not a cache file", where=out, fix="name a file in it")
     if out.exists() and not force:
         existing = open_cache(out)
-        if existing.card.digest == card.digest:
+        if existing.card.content == card.content:
             _say(f"{out} is there already, made with the same card", quiet)
             return out
         raise UserError(
@@ -105,13 +106,16 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
                 progress.advance(task, stop - start)
             os.fsync(handle.fileno())
         train = np.isin(source.split, card.train_splits)
-        layout.seal(part, scan_all(part, train, f"{card.name}: digests", progress))
+        scans = scan_all(part, train, f"{card.name}: digests", progress)
+        layout.seal(part, scans, train)
     with open(part, "rb") as handle:
         os.fsync(handle.fileno())
     os.replace(part, out)
     log.unlink()
     for path in (_scratch(out), _scratch(out).with_name(_scratch(out).name + ".log")):
         path.unlink(missing_ok=True)
+    for finding in findings(open_cache(out), scans):
+        _say(finding, quiet)
     return out
 
 

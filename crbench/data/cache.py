@@ -92,6 +92,13 @@ class Cache:
         """SHA-256 (hex) of the bytes of each array: a, b, ids, split; labels, groups if given."""
         return dict(self.attributes["/"]["sha256"])
 
+    @property
+    def places(self) -> np.ndarray | None:
+        """The tile or scene of each pair, (N,) str, or None where it is not known."""
+        if self.groups is None:
+            return None
+        return np.char.partition(self.groups, "/")[:, 0]
+
     def rows(self, splits: Sequence[str]) -> np.ndarray:
         """Row numbers of the pairs in ``splits``, (n,) int64, in file order."""
         present = np.unique(self.split).tolist()
@@ -278,4 +285,7 @@ def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "published_mean": modality.mean,
             "published_std": modality.std,
         }
+        for key in ("min", "max", "invalid"):  # absent in caches of the first builds
+            found = group.get(key)
+            info["modalities"][which][key] = None if found is None else np.asarray(found).tolist()
     return info

@@ -20,6 +20,7 @@ from crbench.data.sources import Source
 from crbench.files import sha256_json
 
 Place = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
+EXTENT = ("min", "max", "invalid")  # beside mean and std; caches made before them have none
 _SHA_FIELD = 600  # bytes kept for the JSON of all array digests
 
 
@@ -79,6 +80,8 @@ def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
             group.attrs["units"] = _fixed(modality.units)
             group.attrs["mean"] = np.zeros(len(modality.bands))
             group.attrs["std"] = np.zeros(len(modality.bands))
+            for key in EXTENT:
+                group.attrs[key] = np.zeros(len(modality.bands))
             if modality.mean is not None and modality.std is not None:
                 group.attrs["published_mean"] = np.array(modality.mean)
                 group.attrs["published_std"] = np.array(modality.std)
@@ -127,14 +130,21 @@ def places(path: Path) -> dict[str, Place]:
         }
 
 
-def seal(part: Path, scans: dict[str, Scan]) -> None:
-    """Write digests and statistics over their placeholders, then, in a second step, the mark."""
+def seal(part: Path, scans: dict[str, Scan], train: np.ndarray) -> None:
+    """Write digests and statistics over their placeholders, then, in a second step, the mark.
+
+    ``train`` (N,) bool: the rows whose statistics are kept.
+    """
     with h5py.File(part, "r+") as file:
         for name, result in scans.items():
             file["checks"][name][...] = result.checks
             if result.mean is not None and result.std is not None:
                 file[name].attrs.modify("mean", result.mean)
                 file[name].attrs.modify("std", result.std)
+                rows = [array[train] for array in (result.low, result.high, result.invalid)]
+                extent = (rows[0].min(0), rows[1].max(0), rows[2].mean(0))
+                for key, value in zip(EXTENT, extent, strict=True):
+                    file[name].attrs.modify(key, value)
         digests = json.dumps({name: result.sha256 for name, result in scans.items()})
         file.attrs.modify("sha256", np.bytes_(digests.ljust(_SHA_FIELD).encode()))
         file.attrs.modify("header_sha256", np.bytes_(header_digest(file).encode()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,12 +15,19 @@ _BLOCK_BYTES = 8 * 2**20
 @dataclass
 class Scan:
     """``sha256`` of all bytes in row order; ``checks`` (N, 8) uint8, a digest per sample;
-    ``mean`` and ``std`` per band over the chosen rows, (C,) float64, None where not asked for."""
+    ``mean`` and ``std`` per band over the chosen rows, (C,) float64, None where not asked for.
+
+    Of images, per sample and band, (N, C) float64: ``low`` and ``high``, NaN where a pixel is, and
+    ``invalid``, the share of pixels that are not finite, or 0 in every band: the fill of no data.
+    """
 
     sha256: str
     checks: np.ndarray
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
+    low: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    high: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    invalid: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def scan(
@@ -38,6 +45,7 @@ def scan(
     whole = hashlib.sha256()
     checks = np.zeros((len(array), CHECK_BYTES), dtype=np.uint8)
     step = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes))
+    low, high, invalid = np.zeros((3, len(array), array.shape[1] if array.ndim == 4 else 0))
     count, mean, deviation = 0, 0.0, 0.0
     for start in range(0, len(array), step):
         block = np.ascontiguousarray(array[start : start + step])
@@ -46,6 +54,10 @@ def scan(
         for row in range(len(block)):
             digest = hashlib.blake2b(raw[row : row + 1], digest_size=CHECK_BYTES).digest()
             checks[start + row] = np.frombuffer(digest, dtype=np.uint8)
+        if array.ndim == 4:
+            rows = slice(start, start + len(block))
+            low[rows], high[rows] = block.min((2, 3)), block.max((2, 3))
+            invalid[rows] = _invalid(block, low[rows], high[rows])
         if train is not None and (chosen := train[start : start + step]).any():
             values = block[chosen].astype(np.float64)
             n = values.size // values.shape[1]
@@ -58,5 +70,16 @@ def scan(
         if advance is not None:
             advance(block.nbytes)
     if train is None or not count:
-        return Scan(whole.hexdigest(), checks)
-    return Scan(whole.hexdigest(), checks, np.asarray(mean), np.sqrt(deviation / count))
+        return Scan(whole.hexdigest(), checks, None, None, low, high, invalid)
+    std = np.sqrt(deviation / count)
+    return Scan(whole.hexdigest(), checks, np.asarray(mean), std, low, high, invalid)
+
+
+def _invalid(block: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Share of invalid pixels per sample and band (n, C); looks only where there may be some."""
+    found = np.zeros(low.shape)
+    odd = ~np.isfinite(low).all(1) | ~np.isfinite(high).all(1) | ((low <= 0) & (high >= 0)).all(1)
+    for row in np.flatnonzero(odd):
+        pixels = block[row]
+        found[row] = (~np.isfinite(pixels) | (pixels == 0).all(0)).mean((1, 2))
+    return found

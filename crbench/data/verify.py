@@ -11,6 +11,7 @@ import numpy as np
 
 from crbench.data import layout
 from crbench.data.cache import DAMAGE, Cache, brief, open_cache
+from crbench.data.quality import findings, not_finite
 from crbench.data.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ def scan_all(
 
 
 def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]:
-    """Read everything again; problems in words, by array and sample, none for a sound cache.
+    """Read everything again; problems in words, by array and sample, none for a sound cache."""
+    return examine_cache(path, quiet)[0]
+
+
+def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[list[str], list[str]]:
+    """Read everything again; problems (damage, NaN) and findings (see quality.py), in words.
 
     A file that is missing, unfinished, cut or no cache at all is a UserError, as on opening.
     """
@@ -75,7 +81,7 @@ def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]
             stored = {name: file["checks"][name][:] for name in scans}
             header_sound = layout.header_digest(file) == cache.attributes["/"].get("header_sha256")
     except DAMAGE as error:
-        return [f"the structure of the file is damaged ({brief(error)})"]
+        return [f"the structure of the file is damaged ({brief(error)})"], []
     problems = [] if header_sound else ["the attributes (card, bands, statistics) are damaged"]
     for name, found in scans.items():
         rows = np.flatnonzero((found.checks != stored[name]).any(1))
@@ -85,7 +91,9 @@ def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]
                 problems.append(f"{name}: the digest of the array does not fit its bytes")
         else:
             problems += _named(cache, name, rows, "is sound, but its stored digest is damaged")
-    return problems + _label_problems(cache)
+    for which in ("a", "b"):
+        problems += not_finite(cache, which, scans[which])
+    return problems + _label_problems(cache), findings(cache, scans)
 
 
 def _named(cache: Cache, name: str, rows: np.ndarray, what: str) -> list[str]:

@@ -42,7 +42,7 @@ def demo(
     card = load_dataset(DATASET, overrides=_fewer(pairs))
     if not cache.is_file():
         build_cache(card, cache, quiet=quiet)
-    elif open_cache(cache).card.digest != card.digest:
+    elif open_cache(cache).card.content != card.content:
         raise UserError(
             "this demo was made with other settings", where=folder, fix="choose another --out"
         )
