@@ -71,6 +71,8 @@ class ProtocolEntry(Strict):
     n_query: int
     n_gallery: int
     exclude_self: bool
+    exclude: Literal["self", "place"] = "self"
+    groups: str | None = None  # SHA-256 of the places and dates, where they leave items out
     similarity: str
     ties: str
 

@@ -82,6 +82,9 @@ def nearest(
 
     gallery = cache.rows(protocol.gallery)
     query_ids, gallery_ids = cache.ids[queries], cache.ids[gallery]
+    places = None
+    if protocol.exclude == "place" and cache.places is not None:
+        places = cache.places[queries], cache.places[gallery]
     found = []
     for direction in (d for d in DIRECTIONS if d in serves):
         served = serves[direction]
@@ -92,6 +95,7 @@ def nearest(
             query_ids,
             gallery_ids,
             exclude_self=direction in ("aa", "bb"),
+            groups=places,
         )
         found += [
             Hits(direction, int(query), gallery[indices[i]], scores[i])
@@ -236,7 +240,8 @@ def run_grid(
 
     entry = record or read_record(run / "record.json")
     data = open_cache(cache or Path(read_json(run / "run.json")["cache"]))
-    protocol = ProtocolCard(query=entry.protocol.query, gallery=entry.protocol.gallery)
+    used = entry.protocol
+    protocol = ProtocolCard(query=used.query, gallery=used.gallery, exclude=used.exclude)
     serves = {str(direction): served for direction, served in entry.serves.items()}
     return retrieval_grid(
         data,

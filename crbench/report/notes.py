@@ -42,7 +42,9 @@ def protocol_note(record: Record, sensors: dict[str, str]) -> str:
         f"({protocol.n_query:,} items), gallery = {_splits(protocol.gallery)} "
         f"({protocol.n_gallery:,} items)."
     )
-    if set(protocol.query) & set(protocol.gallery):
+    if protocol.exclude == "place":
+        text += " Everything from the query's own place (tile or scene) is left out of the gallery."
+    elif set(protocol.query) & set(protocol.gallery):
         same = f"{arrow('aa', sensors)} and {arrow('bb', sensors)}"
         cross = f"{arrow('ab', sensors)} and {arrow('ba', sensors)}"
         text += (

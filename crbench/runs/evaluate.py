@@ -59,7 +59,7 @@ def evaluate(
     embedded = time.perf_counter()
     model = build(info.method_card, band_counts(data))
     serves = serving(model)
-    query, gallery = items(data, chosen.query), items(data, chosen.gallery)
+    query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
     arrays = read_views(path, serves, query.ids, gallery.ids)
     result = score_directions(
         arrays,
@@ -81,7 +81,7 @@ def evaluate(
             m: ModalityEntry(name=data.card.modality(m).name, bands=data.card.modality(m).bands)
             for m in ("a", "b")
         },
-        protocol=protocol_entry(name, chosen, query, gallery),
+        protocol=protocol_entry(name, chosen, query, gallery, data),
         serves=serves,
         scores=result["scores"],
         chance=result["chance"],
@@ -121,12 +121,22 @@ def _modality(letter: str) -> Modality:
     return "a" if letter == "a" else "b"
 
 
-def items(data: Cache, splits: list[str]) -> Items:
-    """Ids and labels of the pairs of some splits."""
+def items(data: Cache, splits: list[str], exclude: str = "self") -> Items:
+    """Ids and labels of the pairs of some splits; their places too, where the protocol asks."""
     rows = data.rows(splits)
     if not len(rows):
         raise UserError(f"no pairs in split {splits}", where=data.path, fix="build the cache anew")
-    return Items(ids=data.ids[rows], labels=None if data.labels is None else data.labels[rows])
+    labels = None if data.labels is None else data.labels[rows]
+    if exclude == "self":
+        return Items(ids=data.ids[rows], labels=labels)
+    if data.places is None:
+        raise UserError(
+            "this cache does not say from which place its pairs are",
+            where=data.path,
+            fix="take a protocol that leaves out the query alone, or, where the source knows the "
+            f"places, build it again: crbench cache build {data.card.name} --force",
+        )
+    return Items(ids=data.ids[rows], labels=labels, groups=data.places[rows])
 
 
 def read_views(
@@ -180,7 +190,9 @@ def dataset_entry(data: Cache) -> DatasetEntry:
     )
 
 
-def protocol_entry(name: str, card: ProtocolCard, query: Items, gallery: Items) -> ProtocolEntry:
+def protocol_entry(
+    name: str, card: ProtocolCard, query: Items, gallery: Items, data: Cache
+) -> ProtocolEntry:
     return ProtocolEntry(
         name=name,
         query=card.query,
@@ -188,6 +200,8 @@ def protocol_entry(name: str, card: ProtocolCard, query: Items, gallery: Items) 
         n_query=len(query.ids),
         n_gallery=len(gallery.ids),
         exclude_self=True,
+        exclude=card.exclude,
+        groups=data.array_digests["groups"] if card.exclude == "place" else None,
         similarity="cosine, float32",
         ties="expected over random order",
     )

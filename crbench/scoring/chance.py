@@ -22,24 +22,28 @@ def chance(task: Task, ids: np.ndarray) -> PerQuery:
 
 
 def _by_label(task: Task, found: Found) -> None:
-    """Queries with the same labels, own item or none, have the same chance."""
+    """Queries with the same labels, own item or none, and group have the same chance."""
     relevance = task.relevance
     assert relevance is not None
     counts = np.bincount(relevance.gallery, minlength=len(relevance.sets))
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, task.n_gallery + 1))])
     own_code = np.where(task.own >= 0, relevance.gallery[task.own], -1)
+    group = np.full(len(own_code), -1) if task.groups is None else task.groups[0]
     keys, member = np.unique(
-        np.stack([relevance.query, own_code], axis=1), axis=0, return_inverse=True
+        np.stack([relevance.query, own_code, group], axis=1), axis=0, return_inverse=True
     )
     member = member.reshape(-1)
     rows = np.argsort(member, kind="stable")
     ends = np.cumsum(np.bincount(member, minlength=len(keys)))
-    for (code, own), start, end in zip(keys.tolist(), [0, *ends[:-1]], ends, strict=True):
+    for (code, own, place), start, end in zip(keys.tolist(), [0, *ends[:-1]], ends, strict=True):
         at = rows[start:end]
         relevant, judged = judge(relevance, code)
         present = counts.copy()
         if own >= 0:
             present[own] -= 1
+        if task.groups is not None:
+            inside = relevance.gallery[task.groups[1] == place]
+            present -= np.bincount(inside, minlength=len(counts))
         n, m = int(present.sum()), int(present[relevant].sum())
         if m:
             found.ap[at] = average_precision(n, m, harmonic[n])

@@ -29,6 +29,8 @@ class Task:
 
     ``own`` (Nq,) is the gallery position left out of a query's ranking, ``pair`` (Nq,) the one that
     ``pair_r`` looks for, both −1 where there is none; ``pair`` is None in same-modal directions.
+    ``groups`` holds codes of the queries' (Nq,) and the gallery's (Ng,) groups, where the items of
+    a query's group are left out; then there is no ``own`` and no ``pair`` inside the group.
     """
 
     direction: str
@@ -37,6 +39,7 @@ class Task:
     pair: np.ndarray | None
     ks: tuple[int, ...]
     n_gallery: int
+    groups: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def kind(self) -> str:
@@ -48,12 +51,26 @@ class Task:
     @property
     def sizes(self) -> np.ndarray:
         """Items ranked for each query, ``(Nq,)``."""
-        return self.n_gallery - (self.own >= 0)
+        return self.n_gallery - self.n_left_out
+
+    @property
+    def n_left_out(self) -> np.ndarray:
+        """Gallery items left out of each query's ranking, ``(Nq,)``."""
+        count = (self.own >= 0).astype(np.int64)
+        if self.groups is None:
+            return count
+        query, gallery = self.groups
+        top = 1 + max(int(query.max()), int(gallery.max()))
+        return np.asarray(count + np.bincount(gallery, minlength=top)[query])
 
     def left_out(self, query: int) -> np.ndarray:
         """Gallery positions left out of the ranking of one query."""
         own = int(self.own[query])
-        return np.array([own] if own >= 0 else [], np.int64)
+        alone = np.array([own] if own >= 0 else [], np.int64)
+        if self.groups is None:
+            return alone
+        same = np.flatnonzero(self.groups[1] == self.groups[0][query])
+        return np.concatenate([alone, same])
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,14 @@ def make_task(direction: str, query: Items, gallery: Items, kind: str, ks: Seque
     none = np.full(len(query), -1, np.int64)
     own, pair = (same, None) if direction in SAME_MODAL else (none, same)
     relevance = relevance_of(query, gallery, kind)
-    return Task(direction, relevance, own, pair, tuple(ks), len(gallery))
+    groups = None
+    if query.groups is not None and gallery.groups is not None:
+        codes = np.unique(np.concatenate([query.groups, gallery.groups]), return_inverse=True)[1]
+        groups = codes[: len(query)], codes[len(query) :]
+        inside = (same >= 0) & (groups[1][same] == groups[0])  # left out with its group
+        own = np.where(inside, -1, own)
+        pair = None if pair is None else np.where(inside, -1, pair)
+    return Task(direction, relevance, own, pair, tuple(ks), len(gallery), groups)
 
 
 def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
@@ -110,8 +134,8 @@ def nothing_found(task: Task) -> Found:
 def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found, run: Map) -> int:
     """Fill ``found`` for ``queries`` (n,) from their ``scores`` (n, Ng); returns the tied scores.
 
-    The own item of a query is set to −inf in ``scores``. Queries with equal labels should follow
-    each other: the relevant items are then looked up once.
+    What is left out of a ranking is set to −inf in ``scores``. Queries with equal labels should
+    follow each other: the relevant items are then looked up once.
     """
     ks, pair_ks = np.asarray(task.ks), np.asarray(PAIR_KS)
     tied = np.zeros(len(queries), np.int64)
@@ -120,10 +144,9 @@ def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found,
         last_code, judged, at = -1, None, np.empty(0, np.int64)
         for row in range(start, min(start + _CHUNK, len(queries))):
             q, line = int(queries[row]), scores[row]
-            own = int(task.own[q])
-            if own >= 0:
-                line[own] = -np.inf
-            ascending = np.sort(line)[1 if own >= 0 else 0 :]
+            left_out = task.left_out(q)
+            line[left_out] = -np.inf
+            ascending = np.sort(line)[len(left_out) :]
             flags = ranking.repeats(ascending)
             tied[row] = ranking.count_tied(flags)
             if task.pair is not None and task.pair[q] >= 0:
@@ -135,8 +158,7 @@ def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found,
                 relevant, judged = judge(task.relevance, code)
                 at, last_code = np.flatnonzero(relevant[task.relevance.gallery]), code
             hits = np.sort(line[at])
-            if len(hits) and hits[0] == -np.inf:
-                hits = hits[1:]
+            hits = hits[hits.searchsorted(-np.inf, side="right") :]
             cut = ranking.cuts(ascending, ks)
             found.ap[q] = ranking.average_precision(ascending, hits, flags)
             found.precision[q] = ranking.precision_at(cut, hits)

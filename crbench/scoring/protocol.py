@@ -37,11 +37,14 @@ DEFINITIONS = {
 class Items:
     """Ids ``(N,)`` of str and labels of a query set or a gallery.
 
-    Labels are multi-hot ``(N, C)`` of 0 and 1, one class index per item ``(N,)``, or None.
+    Labels are multi-hot ``(N, C)`` of 0 and 1, one class index per item ``(N,)``, or None. Where
+    query and gallery both have ``groups`` ``(N,)`` of str, a query is ranked, in every direction,
+    against the items of other groups only, so that its own pair is left out too.
     """
 
     ids: np.ndarray
     labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,9 +88,14 @@ def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Ite
             where=f"{role} ids, rows {first} and {second}",
             fix="give each item an id of its own",
         )
+    groups = items.groups
+    if groups is not None:
+        groups = np.asarray(groups).astype(str)
+        if groups.shape != ids.shape:
+            raise UserError(f"groups have shape {groups.shape}", where=f"{role} groups")
     if label_kind == "none":
-        return Items(ids, None)
-    return Items(ids, _check_labels(items.labels, ids, role, label_kind, n_classes))
+        return Items(ids, None, groups)
+    return Items(ids, _check_labels(items.labels, ids, role, label_kind, n_classes), groups)
 
 
 def _check_labels(

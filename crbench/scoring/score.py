@@ -104,9 +104,12 @@ def _check_not_empty(task: Task, query: Items) -> None:
     alone = np.flatnonzero(task.sizes == 0)
     if len(alone):
         raise UserError(
-            "the gallery is empty once the query itself is left out",
+            "the gallery is empty once the query"
+            + (" itself" if task.groups is None else "'s group")
+            + " is left out",
             where=f"direction {task.direction}, query row {alone[0]} (id '{query.ids[alone[0]]}')",
-            fix="give a gallery of at least two items",
+            fix="give a gallery of at least two items"
+            + ("" if task.groups is None else ", of at least two groups"),
         )
 
 
@@ -129,7 +132,8 @@ def score_directions(
     ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
     ``label_kind`` is multi, single or none. In aa and bb the gallery item with the query's id is
-    left out. Intervals are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
+    left out; with ``groups`` in both item sets, all items of the query's group, in every direction.
+    Intervals are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 
@@ -227,6 +231,8 @@ def _counts(task: Task, part: PerQuery, query: Items, gallery: Items, kind: str)
         "n_gallery": len(gallery),
         "n_self_excluded": int((task.own >= 0).sum()),
     }
+    if task.groups is not None:
+        counts["n_group_excluded_mean"] = float(task.n_left_out.mean())
     if task.pair is not None:
         counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
     if "map" in part.values:
@@ -249,6 +255,7 @@ def top_k(
     exclude_self: bool,
     *,
     index: str = "exact",
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest gallery rows of each query: indices (Nq, k) int64 and scores (Nq, k) float32.
@@ -257,10 +264,12 @@ def top_k(
     fewer than k items are left, k is their number (the smallest over the queries). ``index`` is
     exact, or an index of FAISS: flat, ivf or hnsw (see ``scoring.index``). With flat the items are
     the exact ones wherever neighbouring scores differ by more than 1e-6, with the others most are.
+    ``groups`` (Nq,) and (Ng,) leave out the items of a query's group, as in the metrics.
     """
     (k,) = check_ks([k])
-    queries = check_items(Items(query_ids), "query", "none", 0)
-    galleries = check_items(Items(gallery_ids), "gallery", "none", 0)
+    of_query, of_gallery = groups or (None, None)
+    queries = check_items(Items(query_ids, groups=of_query), "query", "none", 0)
+    galleries = check_items(Items(gallery_ids, groups=of_gallery), "gallery", "none", 0)
     direction = "aa" if exclude_self else "ab"
     task = make_task(direction, queries, galleries, "none", (k,))
     _check_not_empty(task, queries)
@@ -280,9 +289,8 @@ def top_k(
             block = score_tile(q[start : start + QUERY_TILE], g, buffer, run)
 
             def one(row: int, block: np.ndarray = block, start: int = start) -> None:
-                line, own = block[row], task.own[start + row]
-                if own >= 0:
-                    line[own] = -np.inf
+                line = block[row]
+                line[task.left_out(start + row)] = -np.inf
                 least = np.partition(line, len(line) - k)[len(line) - k]
                 near = np.flatnonzero(line >= least)
                 near = near[np.lexsort((by_id[near], -line[near]))][:k]

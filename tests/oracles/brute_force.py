@@ -81,6 +81,7 @@ def reference(
     gallery_sets: list[set[int]],
     ks: Sequence[int],
     exclude_self: bool,
+    groups: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> dict[str, float | None]:
     """All metrics of one direction from a score matrix, by enumeration."""
     aps: list[float] = []
@@ -91,6 +92,8 @@ def reference(
 
     for q, row in enumerate(scores):
         kept = [g for g in range(len(row)) if not (exclude_self and gallery_ids[g] == query_ids[q])]
+        if groups is not None:
+            kept = [g for g in kept if groups[1][g] != groups[0][q]]
         s = [float(row[g]) for g in kept]
         wanted = query_sets[q]
         items = [gallery_sets[g] for g in kept]
@@ -104,7 +107,7 @@ def reference(
                 add(f"{name}@{k}", expectation(s, lambda o, v=v, k=k: mean_at(o, v, k)))
             pair = harmonic(columns[f"label_p@{k}"][-1], columns[f"label_r@{k}"][-1])
             add(f"f1_query@{k}", pair)
-        if not exclude_self:
+        if not exclude_self:  # a pair of the query's own group is not among those kept
             own = [i for i, g in enumerate(kept) if gallery_ids[g] == query_ids[q]]
             for k in (1, 5):
                 if own:

@@ -1,14 +1,24 @@
 """Evaluation: the record says what was scored and how, and refuses what does not fit."""
 
+import dataclasses
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
+from crbench.cards import load_dataset
+from crbench.data import build
+from crbench.data.cache import decode, open_cache
+from crbench.data.sources import open_source
 from crbench.errors import UserError
 from crbench.records import read_record
+from crbench.report.notes import protocol_note
 from crbench.runs.embed import embed_run
 from crbench.runs.evaluate import evaluate
 from crbench.runs.train import train
+
+SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 20))]
 
 
 def test_the_record_reads_back_equal(trained_run: Path, tmp_path: Path) -> None:
@@ -86,3 +96,45 @@ def test_a_cache_that_normalises_otherwise_is_refused(trained_run: Path, tmp_pat
     (copy / "run.json").write_text(json.dumps(info))
     with pytest.raises(UserError, match="normalises"):
         evaluate(copy, quiet=True)
+
+
+def test_the_spatial_protocol_leaves_the_place_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against numpy on the run's own embeddings; a cache without places is refused."""
+    card = load_dataset("ben-14k-twin", overrides=SMALL)
+    source = open_source(card)
+    places = [f"34T{k % 5}" for k in range(len(source.ids))]
+    groups = [f"{place}/2017080{k % 3}" for k, place in enumerate(places)]
+    known = dataclasses.replace(source, groups=groups)
+    monkeypatch.setattr(build, "open_source", lambda *_: known)
+    cache = build.build_cache(card, tmp_path / "c.h5", quiet=True)
+    run = train("cca", "ben-14k-twin", scale="tiny", cache=cache, out=tmp_path / "run", quiet=True)
+    record = evaluate(run, protocol="spatial", quiet=True)
+    assert record.protocol.exclude == "place"
+    assert record.protocol.groups == open_cache(cache).array_digests["groups"]
+    assert read_record(run / "record-spatial.json") == record
+    data = open_cache(cache)
+    rows = data.rows(["test"])
+    with h5py.File(run / "embeddings.h5") as file:
+        at = {name: k for k, name in enumerate(decode(file["ids"][...]))}
+        order = [at[name] for name in data.ids[rows]]
+        views = {m: next(iter(file[m].values()))[...][order] for m in "ab"}
+    relevant = (data.labels[rows].astype(int) @ data.labels[rows].T.astype(int)) > 0
+    place = np.array(places)[rows]
+    for direction in ("aa", "bb", "ab", "ba"):
+        q, g = (views[m] / np.linalg.norm(views[m], axis=1, keepdims=True) for m in direction)
+        similarity = np.where(place[:, None] == place[None], -np.inf, q @ g.T)
+        top = np.argsort(-similarity, axis=1)[:, :5]
+        expected = np.take_along_axis(relevant, top, axis=1).mean()
+        assert record.scores[direction]["p@5"].value == pytest.approx(expected, abs=1e-9)
+        assert record.counts[direction]["n_group_excluded_mean"] == 4.0
+    assert record.scores["ab"]["pair_r@1"].value is None
+    assert "own place" in protocol_note(record, {"a": "S1", "b": "S2"})
+    plain = evaluate(run, quiet=True)
+    assert (plain.protocol.exclude, plain.protocol.groups) == ("self", None)
+
+
+def test_the_spatial_protocol_needs_places(trained_run: Path) -> None:
+    with pytest.raises(UserError, match="from which place"):
+        evaluate(trained_run, protocol="spatial", quiet=True)
