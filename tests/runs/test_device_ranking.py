@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def same_bits(
 def test_equals_numpy_to_the_bit(seed: int, n: int, kind: str, ties: bool, rows: int) -> None:
     parts, items = make(seed, n, width=3, kind=kind, levels=2 if ties else None)
     same_bits(CPU, parts, items, items, kind, rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(8, 60), st.sampled_from(["multi", "single"]))
+def test_equals_numpy_where_groups_are_left_out(seed: int, n: int, kind: str) -> None:
+    parts, items = make(seed, n, width=3, kind=kind)
+    groups = np.random.default_rng(seed).integers(0, 4, n).astype(str)
+    groups[:2] = "a", "b"  # at least two
+    grouped = dataclasses.replace(items, groups=groups)
+    same_bits(CPU, parts, grouped, grouped, kind, 3)
 
 
 def test_equals_numpy_where_queries_and_gallery_overlap_in_part() -> None:

@@ -86,6 +86,10 @@ def test_the_nearest_are_from_other_groups() -> None:
     unit = parts["a"] / np.linalg.norm(parts["a"], axis=1, keepdims=True)
     similarity = np.where(groups[:, None] == groups[None], -np.inf, unit @ unit.T)
     np.testing.assert_array_equal(found, np.argsort(-similarity, axis=1)[:, :9])
+    indexed, _ = top_k(
+        parts["a"], parts["a"], 9, ids, ids, True, groups=(groups, groups), index="flat"
+    )
+    np.testing.assert_array_equal(indexed, found)
 
 
 def test_groups_that_do_not_fit_or_leave_nothing_are_refused() -> None:
