@@ -187,16 +187,15 @@ def _cost(
     from rich.progress import track
 
     from crbench.report.cost import print_profile, published_cost, write_cost
-    from crbench.runs.profile import profile
 
     rows = []
     for row in track(card.rows, description="profiles", disable=as_json, transient=True):
-        overrides = (*row.set, *sets)
-        found = profile(
-            row.method, dataset, scale=scale, overrides=overrides, device=device, threads=threads
-        )
-        title = row.printed.get("method", "")
-        rows.append({"row": row.name, **found, "published": published_cost(title, dataset)})
+        words = [row.method, dataset, *(["--scale", scale] if scale else [])]
+        words += [word for item in (*row.set, *sets) for word in ("--set", item)]
+        words += ["--device", device, *(["--threads", str(threads)] if threads else [])]
+        found = {"row": row.name, **_profile_apart(words)}
+        found["published"] = published_cost(row.printed.get("method", ""), dataset)
+        rows.append(found)
     paths = write_cost(card, rows, dataset, folder)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -204,6 +203,21 @@ def _cost(
     for found in rows:
         print_profile(found)
     print("written: " + ", ".join(str(path) for path in paths))
+
+
+def _profile_apart(words: list[str]) -> dict[str, Any]:
+    """``crbench profile`` in a process of its own: peak memory is a process's, not a row's."""
+    import subprocess
+    import sys
+
+    from crbench.errors import UserError
+
+    command = [sys.executable, "-m", "crbench", "profile", *words, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
+        raise UserError(f"cannot profile {words[0]}: {said}", where=" ".join(words))
+    return dict(json.loads(done.stdout))
 
 
 def profile(

@@ -78,7 +78,8 @@ def print_profile(result: Mapping[str, Any]) -> None:
         if value is not None:
             bands = result["channels"][modality]
             said = f"{2 * value:.2f} GFLOPs"
-            table.add_row(f"GMACs per image, {modality} ({bands} bands)", f"{value:.2f}", said)
+            sensor = result["sensors"][modality]
+            table.add_row(f"GMACs per image, {sensor} ({bands} bands)", f"{value:.2f}", said)
     if "latency_ms" in result:
         where = f"{result['device']}, {result['threads']} threads, {result['precision']}"
         table.add_row("latency, batch 1", f"{result['latency_ms']:.1f} ms", where)
@@ -103,7 +104,8 @@ def write_cost(
 
 def cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
     """The page of the ``cost`` study: measured and printed figures in tables of their own."""
-    head = ["row", "trainable (M)", "all (M)", "inference (M)", "GMACs a", "GMACs b"]
+    head = ["row", "trainable (M)", "all (M)", "inference (M)"]
+    head += [f"GMACs {sensor}" for sensor in rows[0]["sensors"].values()]
     head += ["latency (ms)", "images/s", "peak memory (GiB)"]
     measured, printed = [], []
     for row in rows:

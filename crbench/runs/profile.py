@@ -74,6 +74,7 @@ def profile(
         "digest": card.digest,
         "dataset": dataset,
         "channels": channels,
+        "sensors": {m: bands.modality(m).name for m in MODALITIES},
         "image_size": model.image_size if card.model else None,
         "params_trainable": count(p for p in model.parameters() if p.requires_grad),
         "params_total": count(model.parameters()),

@@ -1,6 +1,7 @@
 """What a method costs: the published budgets to the digit, and operations against closed forms."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -82,3 +83,17 @@ def test_time_and_memory_are_measured() -> None:
     assert found["throughput_per_s"] > 0.5 * 1000 / found["latency_ms"]
     assert 0.1 < found["peak_memory_gib"] < 24
     assert found["device"] == "cpu" and found["hardware"]["processor"]
+
+
+def test_the_cost_study_writes_measured_and_printed_apart(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["ablate", "cost", "--dataset", "ben-14k", "--scale", "tiny", "--threads", "1"]
+    result = CliRunner().invoke(app, [*words, "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["row"]: row for row in json.loads(result.stdout)}
+    assert set(rows) == {"REJEPA", "X-JEPA", "CR-JEPA", "CR-JEPA, separate trunks"}
+    assert {p["value"] for p in rows["X-JEPA"]["published"]} == {"10.8", "20", "172.86"}
+    page = (out / "cost.md").read_text()
+    measured, printed = page.split("## Published")
+    assert "GMACs S1" in measured and "10.8" not in measured
+    assert "NVIDIA A100" in printed
