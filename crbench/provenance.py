@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import resource
 import shlex
 import sys
 from pathlib import Path
@@ -33,6 +34,12 @@ def hardware() -> dict[str, str | int]:
         "memory_gib": round(pages / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def peak_rss_gib() -> float:
+    """Largest resident memory of this process so far, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def cores() -> int:

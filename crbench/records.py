@@ -105,6 +105,36 @@ class TrainingEntry(Strict):
     finished: bool
 
 
+class ApproximateEntry(Strict):
+    """How the top k were searched where not exactly: index, its parameters and how good it was.
+
+    ``recall[direction][k]``: share of the top k whose exact score is that of the exact top k or
+    better, mean over ``sample`` queries.
+    """
+
+    kind: Literal["flat", "ivf", "hnsw"]
+    parameters: dict[Direction, dict[str, int]]
+    recall: dict[Direction, dict[str, float]]
+    sample: int
+
+
+class ProbeEntry(Strict):
+    """A linear classifier trained on one view of the training split, with its labels.
+
+    A supervised reference, no retrieval: fractions over the protocol's queries; macro means are
+    over the classes that occur there.
+    """
+
+    view: str
+    classifier: str
+    n_train: int
+    n_query: int
+    n_classes: int
+    accuracy: float | None  # single-label
+    macro_f1: float
+    macro_map: float | None  # multi-label: mean over the classes of average precision
+
+
 class Record(Strict):
     """Everything that is known about one run of one method on one dataset."""
 
@@ -129,6 +159,10 @@ class Record(Strict):
     hardware: dict[str, str | int]
     command: str
     resamples: int = Field(ge=1000)
+    approximate: ApproximateEntry | None = None  # None: exact
+    probe: dict[Literal["a", "b"], ProbeEntry] | None = None  # None: not asked for
+    devices: dict[str, str] = Field(default_factory=dict)  # what embedded, what scored
+    memory: dict[str, float] = Field(default_factory=dict)  # peaks of the processes, in GiB
 
 
 def write_record(path: str | Path, record: Record) -> None:

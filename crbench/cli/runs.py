@@ -110,17 +110,40 @@ def evaluate(
         Path | None,
         typer.Option(help="Also write a PNG of retrievals there.", show_default=False),
     ] = None,
+    approximate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ivf|hnsw",
+            help="Search the top k by this index of FAISS; no mAP, and the record is marked.",
+            show_default=False,
+        ),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Add a linear probe, a supervised reference.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Score a run in four directions, with intervals and health; leaves one record JSON."""
     from crbench.runs.evaluate import evaluate as run_evaluate
+    from crbench.runs.ranks import joined
 
     if grid is not None:
         picture(grid)
-    record = run_evaluate(
-        run, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet or as_json
-    )
+    with joined() as ranks:
+        record = run_evaluate(
+            run,
+            protocol=protocol,
+            cache=cache,
+            out=out,
+            device=device,
+            approximate=approximate,
+            probe=probe,
+            ranks=ranks,
+            quiet=quiet or as_json,
+        )
+    if not ranks.first:
+        return
     if as_json:
         print(record.model_dump_json(indent=2))
     else:

@@ -23,7 +23,7 @@ from crbench.models.base import MODALITIES, Method, Modality
 from crbench.models.registry import build
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.folder import RunFolder, RunInfo
-from crbench.runs.train import band_counts, full_precision, pick_device, statistics
+from crbench.runs.train import band_counts, device_name, full_precision, pick_device, statistics
 
 FORMAT = 1
 
@@ -93,6 +93,7 @@ def embed_run(
                 file[f"{modality}/{view}"] = array
         file.attrs.update({"format": FORMAT, "key": key, "run": str(run.path.name)})
         file.attrs["seconds"] = time.perf_counter() - started
+        file.attrs["device"] = device_name(chosen)
     return run.embeddings
 
 

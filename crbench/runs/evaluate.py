@@ -29,11 +29,13 @@ from crbench.records import (
 )
 from crbench.runs.embed import embed_run, open_run_cache
 from crbench.runs.folder import RunFolder, RunInfo
+from crbench.runs.memory import peak_memory
+from crbench.runs.probe import check_probe, probe_run
+from crbench.runs.ranks import Ranks
+from crbench.runs.scored import RESAMPLES, How, score_views
 from crbench.runs.train import band_counts
-from crbench.scoring import Items, health, score_directions
+from crbench.scoring import Items
 from crbench.seeds import derive
-
-RESAMPLES = 1000
 
 
 def evaluate(
@@ -43,9 +45,18 @@ def evaluate(
     cache: str | Path | None = None,
     out: str | Path | None = None,
     device: str = "auto",
+    approximate: str | None = None,
+    probe: bool = False,
+    ranks: Ranks | None = None,
     quiet: bool = False,
 ) -> Record:
-    """Score a finished run under a protocol of its dataset card and write its record."""
+    """Score a finished run under a protocol of its dataset card and write its record.
+
+    ``approximate`` searches the top k by an index of FAISS (ivf, hnsw) and leaves out mAP;
+    ``probe`` adds a linear classifier as a supervised reference. Of several ``ranks`` the first
+    embeds and writes, and all return the record.
+    """
+    how = How(device, ranks or Ranks(), approximate, quiet)
     run = RunFolder(Path(run_path))
     info = run.finished()
     data = open_run_cache(info, cache)
@@ -53,25 +64,32 @@ def evaluate(
     if name not in data.card.protocols:
         raise unknown("protocol", name, data.card.protocols, where=data.card.name)
     chosen = data.card.protocols[name]
-    path = embed_run(run.path, cache=data.path, device=device, quiet=quiet)
+    if probe:
+        check_probe(data, chosen)
+    path = run.embeddings
+    if how.ranks.first:
+        path = embed_run(run.path, cache=data.path, device=device, quiet=quiet)
+    how.ranks.wait("waiting for the embeddings")
     with h5py.File(path, "r") as file:
         embed_seconds = float(file.attrs["seconds"])
+        embed_device = str(file.attrs.get("device", info.device))
     embedded = time.perf_counter()
     model = build(info.method_card, band_counts(data))
     serves = serving(model)
     query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
     arrays = read_views(path, serves, query.ids, gallery.ids)
-    result = score_directions(
+    result = score_views(
         arrays,
         query,
         gallery,
         label_kind=data.card.labels.kind,
         classes=data.card.labels.classes,
-        resamples=RESAMPLES,
         seed=derive("bootstrap", data.digest, name),
+        how=how,
     )
-    condition = health(arrays, result["tied_share"])
+    condition = result["health"]
     now = time.perf_counter()
+    probed = probe_run(run, data, chosen, serves, how) if probe and how.ranks.first else None
     record = Record(
         run=f"{info.method_card.name}-{info.method_card.scale}-seed{info.seed}",
         created=provenance.now_utc(),
@@ -100,9 +118,15 @@ def evaluate(
         hardware=info.hardware or provenance.hardware(),
         command=info.command,
         resamples=RESAMPLES,
+        approximate=result["approximate"],
+        probe=probed,
+        devices={"embed": embed_device, "score": result["device"]},
+        memory=info.memory | peak_memory("evaluate", how.chosen()),
     )
-    default = run.record if name == data.card.protocol else run.path / f"record-{name}.json"
-    write_record(Path(out) if out else default, record)
+    if how.ranks.first:
+        parts = [name if name != data.card.protocol else "", approximate or ""]
+        default = "-".join(["record", *filter(None, parts)]) + ".json"
+        write_record(Path(out) if out else run.path / default, record)
     return record
 
 

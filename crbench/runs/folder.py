@@ -46,6 +46,7 @@ class RunInfo(Strict):
     steps: int = 0
     epochs_done: int = 0
     final_terms: dict[str, float] = Field(default_factory=dict)
+    memory: dict[str, float] = Field(default_factory=dict)
 
     @property
     def method_card(self) -> MethodCard:

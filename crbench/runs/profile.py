@@ -8,9 +8,7 @@ counts need no memory and no data, so the paper's size is counted on any machine
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -167,5 +165,4 @@ def _times(model: Method, images: torch.Tensor, modality: Modality, budget: floa
 def _peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return provenance.peak_rss_gib()

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -90,3 +90,29 @@ def training_bar(info: RunInfo, total: int, quiet: bool) -> Iterator[Bar]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet) as progress:
         yield Bar(progress, progress.add_task("", total=total, terms="", rate=""))
+
+
+@contextlib.contextmanager
+def scoring_bar(directions: int, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """The bar of ranking so many directions, on standard error; gone when it is done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("scoring [bold]{task.description}[/]"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:,}/{task.total:,} queries"),
+        TimeRemainingColumn(compact=True),
+    )
+    begun: list[str] = []
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=quiet, transient=True) as progress:
+        bar = progress.add_task("", total=1, start=True)
+
+        def show(direction: str, done: int, total: int) -> None:
+            if direction not in begun:
+                begun.append(direction)
+            completed = (len(begun) - 1) * total + done
+            progress.update(
+                bar, description=direction, completed=completed, total=directions * total
+            )
+
+        yield show

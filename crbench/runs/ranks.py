@@ -30,6 +30,7 @@ class Ranks:
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
+        self.local = int(os.environ.get("LOCAL_RANK", "0"))  # among those on this machine
 
     @property
     def first(self) -> bool:

@@ -29,6 +29,7 @@ from crbench.models.base import Method, Step
 from crbench.models.registry import build
 from crbench.runs.checkpoint import load_state, save_state, save_weights
 from crbench.runs.folder import RunFolder, RunInfo, default_run
+from crbench.runs.memory import peak_memory
 from crbench.runs.progress import Bar, Stop, stop_on_signal, training_bar
 from crbench.runs.schedule import make_optimizer, make_scheduler, set_weight_decay
 from crbench.seeds import derive
@@ -105,7 +106,9 @@ def _train(
     elif model.trained_by == "gradient" and info.method_card.train.epochs:
         info = _loop(model, pairs, run, info, resume, quiet)
     save_weights(run.weights, model, about)
-    run.write(info.model_copy(update={"finished": True}))
+    run.write(
+        info.model_copy(update={"finished": True, "memory": peak_memory("train", pairs.device)})
+    )
     run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
 
 
