@@ -157,6 +157,7 @@ class Shelf:
             if (record := read_record(path)).dataset.name == self.dataset.name
             and record.protocol.name == self.protocol
             and record.training.finished
+            and record.approximate is None
             and record.dataset.card["normalise"] == self.dataset.normalise
             and all(
                 record.modalities[m].bands == self.dataset.modality(m).bands for m in ("a", "b")
