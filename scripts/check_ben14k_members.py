@@ -3,8 +3,8 @@
 The two archives are written as BigEarthNet v1 publishes them, in an order of no meaning, with
 1,000 other patches between the members and every seventh Sentinel-2 name without the leading zero
 of its hour. They go through the real command; only the card's size is 12 × 12 instead of 120 × 120.
-Takes a few minutes and some 500 MB in the folder for temporary files; exit code 1 where a count or a
-value is wrong.
+Takes a few minutes and some 500 MB in the folder for temporary files; exit code 1 where a count or
+a value is wrong.
 
     python scripts/check_ben14k_members.py
 """
