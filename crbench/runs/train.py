@@ -115,8 +115,8 @@ def _train(
 def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
     """The cache of a dataset card, at ``cache`` or at its usual place, with the card in use.
 
-    How the pixels came about (scale, source) is the cache's; how they are normalised, split and
-    judged is the card's, which may have changed since.
+    How the pixels came about (scale, source, the note on it) is the cache's; how they are
+    normalised, split and judged is the card's, which may have changed since.
     """
     card = load_dataset(dataset)
     data = open_cache(Path(cache) if cache else default_path(card))
@@ -127,7 +127,7 @@ def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
             fix=f"name the dataset '{data.card.name}' or give another --cache",
         )
     in_use = load_dataset(dataset, scale=data.card.scale)
-    in_use = in_use.model_copy(update={"source": data.card.source})
+    in_use = in_use.model_copy(update={"source": data.card.source, "note": data.card.note})
     check_bands(data, in_use)
     data.card = in_use
     return data

@@ -100,6 +100,15 @@ def test_labels_equal_the_metadata_through_the_map(
         assert wanted
 
 
+def test_a_run_on_other_members_says_so(cache: Cache) -> None:
+    """What trains on it carries the note to its records and boards, under the card's own name."""
+    from crbench.runs.train import open_dataset
+
+    in_use = open_dataset("ben-14k", cache.path).card
+    assert in_use.note == "other members: all"
+    assert in_use.source["members"] == "all"
+
+
 def test_the_same_through_archives(folder: Path, cache: Cache, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()
