@@ -85,11 +85,15 @@ class MethodCard(Strict):
 
 
 class ModalityCard(Strict):
-    """One sensor of a pair: bands in their stored order, native size (H, W) in pixels."""
+    """One sensor of a pair: bands in their stored order, native size (H, W) in pixels.
+
+    ``use`` names the bands that a model sees, in its order, where they are not all as stored.
+    """
 
     name: str
     sensor: str
     bands: list[str] = Field(min_length=1)
+    use: list[str] | None = Field(default=None, min_length=1)
     size: tuple[int, int]
     dtype: str
     units: str
@@ -106,9 +110,27 @@ class ModalityCard(Strict):
                 raise ValueError(f"{key} has {len(values)} values for {len(self.bands)} bands")
         if len(set(self.bands)) != len(self.bands):
             raise ValueError("band names repeat")
+        used = self.used
+        if strange := [band for band in used if band not in self.bands]:
+            raise ValueError(f"there is no band {', '.join(strange)}, only {', '.join(self.bands)}")
+        if len(set(used)) != len(used):
+            raise ValueError("bands in use repeat")
         if missing := [band for band in self.display if band not in self.bands]:
             raise ValueError(f"display names bands that are not there: {missing}")
         return self
+
+    @property
+    def used(self) -> list[str]:
+        """The bands that a model sees, in its order."""
+        return self.bands if self.use is None else self.use
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: Any) -> dict[str, Any]:
+        """Without ``use`` where it is not used: the digest of an older card stays."""
+        found: dict[str, Any] = handler(self)
+        if self.use is None:
+            found.pop("use", None)
+        return found
 
 
 class LabelsCard(Strict):
@@ -175,7 +197,10 @@ class DatasetCard(Strict):
     def content(self) -> dict[str, Any]:
         """What a cache is made from: the card without its words and its protocols."""
         keys = {"name", "a", "b", "labels", "train_splits", "source", "scale"}
-        return self.model_dump(mode="json", by_alias=True, include=keys)
+        found = self.model_dump(mode="json", by_alias=True, include=keys)
+        for modality in (found["a"], found["b"]):
+            modality.pop("use", None)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved card as plain data."""
@@ -184,6 +209,20 @@ class DatasetCard(Strict):
     def modality(self, which: str) -> ModalityCard:
         """The card of modality ``"a"`` or ``"b"``."""
         return {"a": self.a, "b": self.b}[which]
+
+    def with_bands(self, choices: Iterable[str]) -> DatasetCard:
+        """This card with the bands in use chosen by ``"a=VH,VV"`` or ``"b=B02,B03"``."""
+        table = self.to_dict()
+        for choice in choices:
+            which, equals, names = choice.partition("=")
+            if which not in ("a", "b") or not equals:
+                raise UserError(
+                    f"'{choice}' names no bands",
+                    where="--bands",
+                    fix=f"write a={','.join(self.a.bands)} or b={','.join(self.b.bands)}",
+                )
+            table[which]["use"] = [name.strip() for name in names.split(",")]
+        return parse(DatasetCard, table, where="--bands")
 
 
 def folder(kind: str) -> Path:

@@ -54,6 +54,17 @@ def train(
         ),
     ] = None,
     cache: CacheFile = None,
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="a=VH,VV",
+            help="Bands of a sensor that the model sees, in its order; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    loading: Annotated[
+        str, typer.Option(help="Pixels in memory, streamed, or auto: in memory if they fit.")
+    ] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.", show_default=False)
@@ -76,6 +87,8 @@ def train(
         resume=resume,
         quiet=quiet,
         threads=threads,
+        bands=tuple(bands or ()),
+        loading=loading,
     )
     print(folder)
     if not quiet:

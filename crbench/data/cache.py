@@ -61,8 +61,8 @@ class Cache:
         return self._maps[modality]
 
     def stats(self, modality: str) -> dict[str, np.ndarray]:
-        """``mean`` and ``std`` per band, (C,) float64, in stored units: those of the train split,
-        or the published ones where the card says ``normalise = "published"``."""
+        """``mean`` and ``std`` per band in use, (C,) float64, in stored units: those of the train
+        split, or the published ones where the card says ``normalise = "published"``."""
         group = self.attributes[modality]
         published = self.card.normalise == "published"
         if published and "published_mean" not in group:
@@ -72,9 +72,18 @@ class Cache:
                 fix='use normalise = "cache"',
             )
         prefix = "published_" if published else ""
-        std = np.asarray(group[prefix + "std"], dtype=np.float64)
-        mean = np.asarray(group[prefix + "mean"], dtype=np.float64)
+        places = self.band_places(modality)
+        used = slice(None) if places is None else places
+        std = np.asarray(group[prefix + "std"], dtype=np.float64)[used]
+        mean = np.asarray(group[prefix + "mean"], dtype=np.float64)[used]
         return {"mean": mean, "std": np.where(std > 0, std, 1.0)}
+
+    def band_places(self, modality: str) -> np.ndarray | None:
+        """Where the bands in use stand among those stored, (C,) int64; None for all as stored."""
+        card = self.card.modality(modality)
+        if card.used == card.bands:
+            return None
+        return np.array([card.bands.index(band) for band in card.used])
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Pairs on the training device: kept there in native dtype, resized and normalised in batch.
+"""Pairs on the training device: native pixels from a store, resized and normalised in batch.
 
 Keys, orders and augmentations are integer hashes of (seed, epoch, key), so that they depend
 neither on the order of a batch nor on library versions, devices or ranks.
@@ -6,7 +6,8 @@ neither on the order of a batch nor on library versions, devices or ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,16 +16,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from crbench.data.cache import Cache
+from crbench.data.stores import Resident, Store, Streamed, ahead, home_of, upload
+from crbench.errors import UserError
 from crbench.seeds import derive
 
 MODALITIES = ("a", "b")
 
 
 class Pairs:
-    """The pairs of ``splits``, in file order, resident in memory.
+    """The pairs of ``splits``, in file order: on the device, in memory or streamed from the file.
 
     ``rows`` (n,) int64 numpy: rows of the cache. ``keys`` (n,) int64 tensor: 63-bit hashes of
-    the ids. Batches are float32, z-scored per band, ``image_size`` pixels square.
+    the ids. Batches are float32, z-scored per band, ``image_size`` pixels square, and the same to
+    the bit wherever the pixels live; ``loading`` (auto, memory, stream) forces where.
     """
 
     def __init__(
@@ -35,20 +39,24 @@ class Pairs:
         image_size: int,
         device: torch.device | str = "cpu",
         modalities: Sequence[str] = MODALITIES,
+        loading: str = "auto",
     ) -> None:
         self.rows = cache.rows(splits)
+        self.splits = list(splits)
         self.image_size = image_size
         self.device = torch.device(device)
         names = [str(name) for name in cache.ids[self.rows]]
         self.keys = torch.tensor([derive(name) for name in names], dtype=torch.int64)
         self.keys = self.keys.to(self.device)
-        need = sum(cache.images(which)[:1].nbytes for which in modalities) * len(self.rows)
-        self.home = self._home(need)
-        self._native = {
-            which: _resident(cache, which, self.rows, self.home) for which in modalities
-        }
+        self.nbytes = sum(cache.images(which)[:1].nbytes for which in modalities) * len(self.rows)
+        self.home = home_of(self.nbytes, self.device, loading)
+        self.stores: dict[str, Store] = {}
         self._affine = {}
         for which in modalities:
+            if self.home is None:
+                self.stores[which] = Streamed(cache, which, self.rows, self.device)
+            else:
+                self.stores[which] = Resident(cache, which, self.rows, self.home, self.device)
             stats = cache.stats(which)
             mean, std = (
                 torch.tensor(stats[key], dtype=torch.float32, device=self.device)[:, None, None]
@@ -56,39 +64,46 @@ class Pairs:
             )
             self._affine[which] = (mean, std)
 
-    def _home(self, need: int) -> torch.device:
-        """The device where the pixels take at most half of what is free there, else main memory."""
-        if self.device.type == "cuda" and need > torch.cuda.mem_get_info(self.device)[0] // 2:
-            return torch.device("cpu")
-        return self.device
+    @property
+    def figure(self) -> str:
+        """How much it is and where it lives, e.g. ``train split 0.6 GB, resident in memory``."""
+        where = "streamed from the file"
+        if self.home is not None:
+            where = "resident " + ("on the GPU" if self.home.type == "cuda" else "in memory")
+        return f"{' + '.join(self.splits)} split {self.nbytes / 1e9:.1f} GB, {where}"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def images(self, modality: str, positions: np.ndarray | Tensor) -> Tensor:
         """Images (B, C, S, S) float32 on the device of the pairs at ``positions`` in 0…len−1."""
-        index = torch.as_tensor(positions, dtype=torch.int64).to(self.home)
-        native = self._native[modality].index_select(0, index).to(self.device)
-        if native.dtype == torch.int16:  # uint16 in disguise, see _resident
-            native = native.to(torch.int32) & 0xFFFF
-        mean, std = self._affine[modality]
-        return resize((native.to(torch.float32) - mean) / std, self.image_size)
+        return self._normalised(modality, self.stores[modality].take(np.asarray(positions)))
 
     def batch(self, positions: np.ndarray | Tensor) -> dict[str, Tensor]:
         """``a`` and ``b`` (B, C, S, S) float32, ``keys`` (B,) int64 and ``rows`` (B,) int64."""
-        index = torch.as_tensor(positions, dtype=torch.int64)
-        found = {which: self.images(which, index) for which in self._native}
-        rows = torch.from_numpy(self.rows)[index.cpu()]
-        return {**found, "keys": self.keys[index.to(self.device)], "rows": rows}
+        at = np.asarray(positions)
+        return self._whole(at, {which: store.take(at) for which, store in self.stores.items()})
 
+    def batches(self, blocks: Sequence[np.ndarray]) -> Iterator[dict[str, Tensor]]:
+        """``batch`` of every block of positions, in order; streamed pixels are read ahead."""
+        streamed = {w: s for w, s in self.stores.items() if isinstance(s, Streamed)}
+        if len(streamed) < len(self.stores):
+            yield from (self.batch(block) for block in blocks)
+            return
+        with contextlib.closing(ahead(streamed, blocks)) as found:
+            for block, native in zip(blocks, found, strict=True):
+                yield self._whole(block, native)
 
-def _resident(cache: Cache, modality: str, rows: np.ndarray, device: torch.device) -> Tensor:
-    """Native pixels of ``rows`` in memory. uint16 travels as int16, whose indexing torch has on
-    every device; the bits are the same."""
-    pixels = np.array(cache.images(modality)[rows])
-    if pixels.dtype == np.uint16:
-        pixels = pixels.view(np.int16)
-    return torch.from_numpy(pixels).to(device)
+    def _whole(self, positions: np.ndarray, native: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {which: self._normalised(which, pixels) for which, pixels in native.items()}
+        rows = torch.from_numpy(self.rows[positions])
+        return {**found, "keys": self.keys[upload(positions, self.device)], "rows": rows}
+
+    def _normalised(self, modality: str, native: Tensor) -> Tensor:
+        if native.dtype == torch.int16:  # uint16 in disguise, see stores
+            native = native.to(torch.int32) & 0xFFFF
+        mean, std = self._affine[modality]
+        return resize((native.to(torch.float32) - mean) / std, self.image_size)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -108,6 +123,25 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of 0…n−1, (n,) int64, from (seed, epoch) alone."""
     start = np.uint64(derive("order", seed, epoch))
     return np.argsort(_mix_numpy(np.arange(n, dtype=np.uint64) + start), kind="stable")
+
+
+def epoch_batches(
+    n: int, seed: int, epoch: int, size: int, *, start: int = 0, rank: int = 0, world: int = 1
+) -> list[np.ndarray]:
+    """Positions of each whole batch of an epoch from batch ``start`` on; the rest is left out.
+
+    Of ``world`` ranks, each takes its own equal slice of every batch of ``size``: put one after
+    the other they are the batch of one process. A size that they cannot share is a UserError.
+    """
+    if size % world or not 0 <= rank < world:
+        raise UserError(
+            f"rank {rank} of {world} has no equal share of a batch of {size}",
+            where="train.batch_size",
+            fix=f"take a multiple of {world}",
+        )
+    order, share = epoch_order(n, seed, epoch), size // world
+    first = [index * size + rank * share for index in range(start, n // size)]
+    return [order[at : at + share] for at in first]
 
 
 def _mix_numpy(x: np.ndarray) -> np.ndarray:

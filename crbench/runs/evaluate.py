@@ -96,7 +96,7 @@ def evaluate(
         method=method_entry(info),
         dataset=dataset_entry(data),
         modalities={
-            m: ModalityEntry(name=data.card.modality(m).name, bands=data.card.modality(m).bands)
+            m: ModalityEntry(name=data.card.modality(m).name, bands=data.card.modality(m).used)
             for m in ("a", "b")
         },
         protocol=protocol_entry(name, chosen, query, gallery, data),

@@ -57,7 +57,8 @@ def measure_epoch(
         began = time.perf_counter()
         at = Step(index, 0, max(1, card.train.epochs * (n // size)), 0)
         rows = order[start : start + count]
-        found = optimise(model, pairs, rows, optimizer, scheduler, card.train, precision, at)
+        batch = pairs.batch(rows)
+        found = optimise(model, batch, optimizer, scheduler, card.train, precision, at)
         float(found["loss"])  # waits for the device
         return time.perf_counter() - began
 

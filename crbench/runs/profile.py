@@ -54,7 +54,7 @@ def profile(
     """
     card = load_method(method, scale=scale, overrides=overrides)
     bands = load_dataset(dataset)
-    channels: dict[str, int] = {m: len(bands.modality(m).bands) for m in MODALITIES}
+    channels: dict[str, int] = {m: len(bands.modality(m).used) for m in MODALITIES}
     trained = method_class(card).trained_by == "gradient"
     with torch.device("meta" if trained else "cpu"):
         model = build(card, channels)

@@ -159,9 +159,7 @@ class Shelf:
             and record.training.finished
             and record.approximate is None
             and record.dataset.card["normalise"] == self.dataset.normalise
-            and all(
-                record.modalities[m].bands == self.dataset.modality(m).bands for m in ("a", "b")
-            )
+            and all(record.modalities[m].bands == self.dataset.modality(m).used for m in ("a", "b"))
         ]
         fitting.sort(key=lambda item: (item[1].created, item[0].as_posix()))
         if self.cache_digest is None and fitting:

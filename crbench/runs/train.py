@@ -22,7 +22,7 @@ from torch import Tensor
 from crbench import provenance
 from crbench.cards import MethodCard, TrainTable, load_dataset, load_method
 from crbench.data.cache import Cache, check_bands, default_path, open_cache
-from crbench.data.pairs import Pairs, dihedral, epoch_order
+from crbench.data.pairs import Pairs, dihedral, epoch_batches
 from crbench.errors import UserError
 from crbench.files import append_jsonl, held, read_jsonl, write_text
 from crbench.models.base import Method, Step
@@ -51,11 +51,15 @@ def train(
     resume: bool = False,
     quiet: bool = False,
     threads: int | None = None,
+    bands: Iterable[str] = (),
+    loading: str = "auto",
 ) -> Path:
     """Train ``method`` on ``dataset`` and return the run's folder.
 
     ``method`` and ``dataset`` are card names or paths; ``overrides`` are ``key=value`` of the
-    method card. A run that exists is never overwritten: ``resume`` goes on with it.
+    method card. A run that exists is never overwritten: ``resume`` goes on with it. ``bands``
+    (``"a=VH,VV"``) choose and order what the model sees; ``loading`` (auto, memory, stream) says
+    where the pixels live and changes no bit of the result.
     """
     card = load_method(method, scale=scale, overrides=overrides)
     if epochs is not None:
@@ -66,7 +70,7 @@ def train(
         raise UserError(f"seed must be 0 or more, not {seed}", where="--seed")
     if threads is not None and threads < 1:
         raise UserError(f"threads must be 1 or more, not {threads}", where="--threads")
-    data = open_dataset(dataset, cache)
+    data = open_dataset(dataset, cache, bands)
     run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
     torch.set_num_threads(threads or provenance.cores())
     chosen = pick_device(device)
@@ -81,7 +85,10 @@ def train(
     if info.finished:
         return run.path
     model = model.to(chosen)
-    pairs = Pairs(data, splits, image_size=model.image_size, device=str(chosen))
+    size = model.image_size
+    pairs = Pairs(data, splits, image_size=size, device=str(chosen), loading=loading)
+    if not quiet:
+        print(pairs.figure, file=sys.stderr)
     with held(run.path):
         if not run.read().finished:  # by another process, while this one was looking
             _train(model, pairs, _about(card, data), run, info, resume, quiet)
@@ -112,7 +119,7 @@ def _train(
     run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
 
 
-def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
+def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = ()) -> Cache:
     """The cache of a dataset card, at ``cache`` or at its usual place, with the card in use.
 
     How the pixels came about (scale, source, the note on it) is the cache's; how they are
@@ -129,7 +136,7 @@ def open_dataset(dataset: str, cache: str | Path | None) -> Cache:
     in_use = load_dataset(dataset, scale=data.card.scale)
     in_use = in_use.model_copy(update={"source": data.card.source, "note": data.card.note})
     check_bands(data, in_use)
-    data.card = in_use
+    data.card = in_use.with_bands(bands)
     return data
 
 
@@ -142,14 +149,14 @@ def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
     """What travels inside the weights: enough to use them without the run's folder."""
     return {
         "method": card.to_dict(),
-        "bands": {m: data.card.modality(m).bands for m in "ab"},
+        "bands": {m: data.card.modality(m).used for m in "ab"},
         "statistics": statistics(data),
     }
 
 
 def band_counts(data: Cache) -> dict[str, int]:
     """Number of bands per modality, as methods are built with."""
-    return {m: len(data.card.modality(m).bands) for m in ("a", "b")}
+    return {m: len(data.card.modality(m).used) for m in ("a", "b")}
 
 
 def pick_device(device: str) -> torch.device:
@@ -270,14 +277,11 @@ def _loop(
     with stop_on_signal() as stop, training_bar(info, total, quiet) as bar:
         bar.start(int(position["step"]))
         for epoch in range(first_epoch, card.epochs):
-            order = epoch_order(len(pairs), info.seed, epoch)
+            blocks = epoch_batches(len(pairs), info.seed, epoch, batch_size, start=skip)
             epoch_mark = time.perf_counter()
-            for index in range(skip, per_epoch):
+            for index, batch in enumerate(pairs.batches(blocks), skip):
                 step = Step(epoch * per_epoch + index, epoch, total, info.seed)
-                rows = order[index * batch_size : (index + 1) * batch_size]
-                found = optimise(
-                    model, pairs, rows, optimizer, scheduler, card, info.precision, step
-                )
+                found = optimise(model, batch, optimizer, scheduler, card, info.precision, step)
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
                 bar.step(found, batch_size)
@@ -308,18 +312,16 @@ def _loop(
 
 def optimise(
     model: Method,
-    pairs: Pairs,
-    rows: Any,
+    batch: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     card: TrainTable,
     precision: str,
     step: Step,
 ) -> dict[str, Tensor]:
-    """One optimiser step on the pairs at ``rows``; the loss terms, detached, on the device."""
+    """One optimiser step on a ``batch`` of pairs; the loss terms, detached, on the device."""
     scheduler.step_update(step.index)
     set_weight_decay(optimizer, card, step)
-    batch = pairs.batch(rows)
     if card.augment == "dihedral":
         batch = dihedral(batch, step.seed, step.epoch)
     device_type = batch["a"].device.type

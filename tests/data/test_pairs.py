@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from crbench.data.cache import open_cache
 from crbench.data.pairs import Pairs, dihedral, epoch_order, hash_keys, resize
+from crbench.data.stores import Resident
 from crbench.seeds import derive
 
 
@@ -44,8 +45,10 @@ def test_the_whole_range_of_uint16_survives(pairs: Pairs) -> None:
         np.array([0, 1, 32767, 32768, 40000, 65535], dtype=np.uint16).view(np.int16)
     )
     images = native.reshape(6, 1, 1, 1).expand(6, 12, 32, 32).contiguous()
+    store = object.__new__(Resident)
+    store.__dict__.update(pairs.stores["b"].__dict__, pixels=images)
     probe = object.__new__(Pairs)
-    probe.__dict__.update(pairs.__dict__, _native={"b": images})
+    probe.__dict__.update(pairs.__dict__, stores={"b": store})
     mean, std = pairs._affine["b"]
     found = probe.images("b", np.arange(6)) * std + mean
     expected = torch.tensor([0, 1, 32767, 32768, 40000, 65535.0])
