@@ -43,6 +43,9 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     return [record for _, record in found]
 
 
+RowKey = tuple[str, str, str, int, str]  # method, scale, card's digest, epochs, bands in use
+
+
 def boards(records: Sequence[Record]) -> list[Board]:
     """One board per dataset, scale, cache and protocol; the same records give the same boards."""
     groups: dict[tuple[str, str, str, str], list[Record]] = {}
@@ -72,12 +75,12 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
 
 
 def _rows(records: list[Record]) -> list[Row]:
-    """Records of one method card, trained for the same epochs, become one row; the last run of a
-    seed counts."""
-    groups: dict[tuple[str, str, str, int], dict[int, Record]] = {}
+    """Records of one method card, trained for the same epochs on the same bands, become one row;
+    the last run of a seed counts."""
+    groups: dict[RowKey, dict[int, Record]] = {}
     for record in records:  # in order of creation: a later run of the same seed replaces
         method, training = record.method, record.training
-        key = (method.name, method.scale, method.digest, training.epochs_planned)
+        key = (method.name, method.scale, method.digest, training.epochs_planned, _bands(record))
         groups.setdefault(key, {})[training.seed] = record
     labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
     rows = []
@@ -107,7 +110,16 @@ def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
     )
 
 
-def _labels(firsts: dict[tuple[str, str, str, int], Record]) -> dict[Any, str]:
+def _bands(record: Record) -> str:
+    """What the model saw, where it is not every band as stored: ``S2: B02 B03 B04``."""
+    seen = []
+    for which, entry in record.modalities.items():
+        if entry.bands != record.dataset.card[which]["bands"]:
+            seen.append(f"{entry.name}: {' '.join(entry.bands)}")
+    return ", ".join(seen)
+
+
+def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
     """Titles, with scale and differing card keys where one method stands in several rows."""
     labels = {}
     for key, record in firsts.items():
@@ -118,6 +130,7 @@ def _labels(firsts: dict[tuple[str, str, str, int], Record]) -> dict[Any, str]:
         if len({other.training.epochs_planned for other in same}) > 1:
             extra = [part for part in extra if not part.startswith("train.epochs=")]
             extra.append(f"{record.training.epochs_planned} epochs")
+        extra += [_bands(record)] if _bands(record) else []
         if "scale" in differing:
             extra.insert(0, record.method.scale)
         labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")

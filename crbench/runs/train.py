@@ -236,6 +236,12 @@ def _begin(
                 where=run.path,
                 fix="use the settings of its run.json, or choose another --out",
             )
+    if any(before.dataset_card.modality(m).used != data.card.modality(m).used for m in "ab"):
+        raise UserError(
+            "cannot go on: the run was started with other bands",
+            where=run.path,
+            fix="give the --bands of its run.json, or choose another --out",
+        )
     return before
 
 
