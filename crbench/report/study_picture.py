@@ -97,7 +97,9 @@ def _curve(axes: Axes, rows: list[StudyRow], key: tuple[str, str]) -> None:
             theirs.append((x, 100 * row.printed_effect.get(key, 0.0)))
     for points, color, mark in ((ours, OURS, ""), (theirs, THEIRS, "D")):
         if points:
-            axes.plot(*zip(*sorted(points), strict=True), marker=mark, ls="-", lw=1.2, ms=4, color=color)
+            axes.plot(
+                *zip(*sorted(points), strict=True), marker=mark, ls="-", lw=1.2, ms=4, color=color
+            )
     axes.axhline(0, color=sheet.FAINT, lw=0.8)
     axes.set_xticks([float(row.card.x or 0) for row in rows])
 

@@ -1,7 +1,7 @@
 """Archives: read once, forwards, resumable after a kill, and refused where they are not sound."""
 
+import errno
 import gzip
-import json
 import os
 import random
 import signal
@@ -278,6 +278,30 @@ def test_damage_inside_a_member_names_member_and_archive(
     assert f"{made[2].s1}_VH.tif" in str(caught.value.where)
 
 
+def test_a_full_disk_while_streaming_loses_nothing(
+    card: DatasetCard, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills at the fourth batch; with space again, the build goes on to the same cache."""
+    monkeypatch.setattr(spool, "BATCH_BYTES", 4000)
+    out, log = tmp_path / "c.h5", tmp_path / "c.h5.part.spool.log"
+    append = spool._Batches.flush
+
+    def fill_up(self: spool._Batches) -> None:
+        if sum("files" in line for line in read_jsonl(log)) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool._Batches, "flush", fill_up)
+        with pytest.raises(UserError, match="no space left"):
+            build_cache(card, out, source_dir=raw, quiet=True)
+    assert not out.exists()
+    assert sum("files" in line for line in read_jsonl(log)) == 3
+    build_cache(card, out, source_dir=raw, quiet=True)
+    whole = build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True)
+    assert sha256_file(out) == sha256_file(whole)
+
+
 def test_a_missing_sensor_keeps_what_was_read(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
     """With one archive all patches are missing; the scratch goes on when the other one comes."""
     path = raw / "BigEarthNet-v1.0.tar.gz"
@@ -319,4 +343,4 @@ def test_ten_kills_at_random_moments(
     assert len(seen) > 2, "all kills came at one moment"
     assert process(card, raw, out, 50_000, "blocks", "write", 99).wait() == 0
     assert sha256_file(out) == sha256_file(whole)
-    assert json.loads(json.dumps(sorted(p.name for p in tmp_path.glob("killed*")))) == ["killed.h5"]
+    assert [path.name for path in tmp_path.glob("killed*")] == ["killed.h5"]

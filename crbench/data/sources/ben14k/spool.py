@@ -205,7 +205,7 @@ def _stream(
         raise UserError(f"cannot read this archive ({error.strerror})", where=archive) from error
     task = progress.add_task(f"{archive.name}: MB", total=archive.stat().st_size >> 20)
     last = "its beginning"
-    kept = 0
+    kept = count = 0
     seen: dict[str, int] = {}  # files of each patch, as bits
     with raw, open(spool.path, "ab") as out:
         batches = _Batches(spool, log, archive.name, out)
@@ -217,7 +217,9 @@ def _stream(
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps millions
                     last = f"'{member.name}'"
-                    progress.update(task, completed=raw.tell() >> 20)
+                    if (count := count + 1) % 256 == 0:  # a bar costs more than a header
+                        text = f"{archive.name}: {kept:,} files kept, MB"
+                        progress.update(task, completed=raw.tell() >> 20, description=text)
                     _check_member(member, archive)
                     if (found := _wanted(member, keep, archive)) is None:
                         continue
@@ -229,11 +231,11 @@ def _stream(
                     kept += 1
                     if not spool.has(patch, rest):
                         batches.add(patch, rest, cast(IO[bytes], tar.extractfile(member)).read())
-                        text = f"{archive.name}: {kept:,} files kept, MB"
-                        progress.update(task, description=text)
                 end = tar.offset
             while watched.read(2**20):
-                progress.update(task, completed=raw.tell() >> 20)
+                pass
+            text = f"{archive.name}: {kept:,} files kept, MB"
+            progress.update(task, completed=raw.tell() >> 20, description=text)
             if watched.content_end > end or watched.position < end + tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("a header is damaged, or its end is missing")
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
