@@ -43,8 +43,10 @@ class Row:
 
     @property
     def sound(self) -> bool:
-        """Whether every run finished and none collapsed; False for the analytic chance row."""
-        good = [record.training.finished and not record.collapsed for record in self.records]
+        """Whether every run finished, none collapsed and none was searched approximately; False for
+        the analytic chance row."""
+        exact = [record for record in self.records if record.approximate is None]
+        good = [record.training.finished and not record.collapsed for record in exact]
         return bool(good) and all(good)
 
 

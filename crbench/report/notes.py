@@ -93,6 +93,7 @@ def board_notes(
         lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
     if any("unfinished" in mark for row in rows for mark in row.marks):
         lines.append("unfinished: training stopped before its last planned epoch.")
+    lines += [_approximate_note(row) for row in rows if row.records[0].approximate is not None]
     lines += [_run_note(row, sensors) for row in rows]
     return lines
 
@@ -119,4 +120,26 @@ def _run_note(row: Row, sensors: dict[str, str]) -> str:
     return (
         f"{row.label}: scale {first.method.scale}, {trained}, "
         f"seed{'s' if row.n > 1 else ''} {seeds}, {training.device}; {views}."
+    )
+
+
+def approximate_mark(runs: Sequence[Record]) -> str:
+    """The mark of a row that was not searched exactly, with its lowest recall at any k."""
+    entries = [run.approximate for run in runs if run.approximate is not None]
+    least = min(value for e in entries for found in e.recall.values() for value in found.values())
+    return f"approximate ({entries[0].kind}, recall {100 * least:.1f} or more)"
+
+
+def _approximate_note(row: Row) -> str:
+    """How the candidates of a row were found, and how many of the true ones are among them."""
+    entry = row.records[0].approximate
+    assert entry is not None
+    settings = "; ".join(
+        f"{direction} " + ", ".join(f"{name}={value}" for name, value in parameters.items())
+        for direction, parameters in entry.parameters.items()
+    )
+    return (
+        f"{row.label}: the top k were searched by a FAISS index ({entry.kind}: {settings}), not "
+        f"exactly; recall is its share of the exact top k, at the worst k, on {entry.sample:,} "
+        "queries. No mAP, and never bold."
     )

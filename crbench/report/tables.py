@@ -43,7 +43,8 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     return [record for _, record in found]
 
 
-RowKey = tuple[str, str, str, int, str]  # method, scale, card's digest, epochs, bands in use
+# method, scale, digest of its card, planned epochs, bands in use, index that searched
+RowKey = tuple[str, str, str, int, str, str]
 
 
 def boards(records: Sequence[Record]) -> list[Board]:
@@ -80,7 +81,9 @@ def _rows(records: list[Record]) -> list[Row]:
     groups: dict[RowKey, dict[int, Record]] = {}
     for record in records:  # in order of creation: a later run of the same seed replaces
         method, training = record.method, record.training
-        key = (method.name, method.scale, method.digest, training.epochs_planned, _bands(record))
+        index = str(record.approximate.kind) if record.approximate is not None else "exact"
+        planned = training.epochs_planned
+        key = (method.name, method.scale, method.digest, planned, _bands(record), index)
         groups.setdefault(key, {})[training.seed] = record
     labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
     rows = []
@@ -133,6 +136,8 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
         extra += [_bands(record)] if _bands(record) else []
         if "scale" in differing:
             extra.insert(0, record.method.scale)
+        if record.approximate is not None:
+            extra.append(f"approximate, {record.approximate.kind}")
         labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")
     return labels
 
@@ -154,7 +159,7 @@ def _differing(cards: list[dict[str, Any]]) -> list[str]:
 
 
 def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
-    marks = []
+    marks = [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
     if collapsed := sum(run.collapsed for run in runs):
         marks.append(f"collapsed ({collapsed} of {len(runs)})")
     if unfinished := [run for run in runs if not run.training.finished]:

@@ -13,6 +13,7 @@ from crbench.report import metrics as names
 from crbench.report.board import Board, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.notes import AT_FLOOR
+from crbench.report.probes import TITLE, probe_table
 from crbench.report.published import PublishedTable
 from crbench.report.write import cell_lines, name, percent
 
@@ -32,6 +33,14 @@ def print_boards(
         console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
         for metric in board.metrics:
             console.print(_measured(board, metric))
+        if (probes := probe_table(board)) is not None:
+            head, lines, said = probes
+            reference = _empty(*head)
+            reference.title = TITLE
+            for line in lines:
+                reference.add_row(*line)
+            console.print(reference)
+            console.print(Text(f"- {said}", style="dim"))
         if notes:
             for note in board.notes:
                 console.print(Text(f"- {note}", style="dim"))

@@ -13,6 +13,7 @@ from crbench.report import metrics as names
 from crbench.report.board import Board, Cell, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.notes import AT_FLOOR
+from crbench.report.probes import TITLE, probe_table
 from crbench.report.published import PublishedTable
 
 INTRO = """# Leaderboard
@@ -123,6 +124,8 @@ def markdown(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) 
         parts.append(f"## {board.title}\n")
         for metric in board.metrics:
             parts += [f"### {names.title(metric)}, measured\n", _measured(board, metric)]
+        if (probes := probe_table(board)) is not None:
+            parts += [f"### {TITLE}\n", table_text(*probes[:2]), f"{probes[2]}\n"]
         notes = [*board.notes, PARAMS]
         parts.append("\n".join(f"- {note}" for note in notes) + "\n")
     if published:
