@@ -7,7 +7,7 @@ neither on the order of a batch nor on library versions, devices or ranks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -86,13 +86,19 @@ class Pairs:
 
     def batches(self, blocks: Sequence[np.ndarray]) -> Iterator[dict[str, Tensor]]:
         """``batch`` of every block of positions, in order; streamed pixels are read ahead."""
-        streamed = {w: s for w, s in self.stores.items() if isinstance(s, Streamed)}
-        if len(streamed) < len(self.stores):
-            yield from (self.batch(block) for block in blocks)
-            return
-        with contextlib.closing(ahead(streamed, blocks)) as found:
+        with contextlib.closing(self.native(blocks)) as found:
             for block, native in zip(blocks, found, strict=True):
                 yield self._whole(block, native)
+
+    def native(self, blocks: Sequence[np.ndarray]) -> Generator[dict[str, Tensor], None, None]:
+        """Pixels of every block on the device, in native dtype (uint16 as int16), not to be kept:
+        where they are streamed, their room is used again."""
+        streamed = {w: s for w, s in self.stores.items() if isinstance(s, Streamed)}
+        if streamed:
+            yield from ahead(streamed, blocks)
+            return
+        for block in blocks:
+            yield {which: store.take(block) for which, store in self.stores.items()}
 
     def _whole(self, positions: np.ndarray, native: dict[str, Tensor]) -> dict[str, Tensor]:
         found = {which: self._normalised(which, pixels) for which, pixels in native.items()}

@@ -22,7 +22,7 @@ from crbench.errors import unknown
 from crbench.scoring.engine import available_memory
 
 LOADING = ("auto", "memory", "stream")
-AHEAD = 4  # batches that are read before they are asked for, at most
+AHEAD = 3  # batches in memory at most: the one in use and those that are read before their turn
 WORKERS = 2  # threads that read: numpy copies without the interpreter lock
 _CHUNK_BYTES = 64 * 2**20
 
@@ -69,13 +69,24 @@ class Streamed:
         self.cache, self.modality, self.rows, self.device = cache, modality, rows, device
         places = cache.band_places(modality)
         self.bands = None if places is None else upload(places, device)
+        self.spare: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "spare": []}
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Native pixels (B, C, H, W) on the device, read now."""
         return self.deliver(self.read(positions, self.buffer(len(positions))))
 
     def buffer(self, size: int) -> Tensor:
-        """Room for ``size`` images in memory from which a GPU copies without waiting."""
+        """Room for ``size`` images in memory from which a GPU copies without waiting.
+
+        One that was given back (``spare``) where it is large enough: fresh memory costs about as
+        much as the copy into it.
+        """
+        while self.spare:
+            if len(room := self.spare.pop()) >= size:
+                return room
         images = self.cache.images(self.modality)
         dtype = torch.from_numpy(_signed(np.empty(0, images.dtype))).dtype
         pinned = self.device.type == "cuda"
@@ -137,6 +148,11 @@ def ahead(
         finally:
             for _, future in pending:
                 future.cancel()
+    for event in filter(None, copied):
+        event.synchronize()
+    for room in rooms:
+        for name, store in stores.items():
+            store.spare.append(room[name])
 
 
 def load(cache: Cache, modality: str, rows: np.ndarray) -> Tensor:

@@ -285,3 +285,40 @@ def test_groups_are_stored_and_leave_the_digest_as_it_is(
     card = with_source(monkeypatch, groups=groups[:-1])
     with pytest.raises(UserError, match="33 groups for 34 pairs"):
         build_cache(card, tmp_path / "bad.h5", quiet=True)
+
+
+def test_full_disk_while_sealing_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, out = small_card(), tmp_path / "c.h5"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build.layout, "seal", full)
+        with pytest.raises(UserError, match="no space left"):
+            build_cache(card, out, quiet=True)
+    assert not out.exists()
+    read = []
+    source = open_source(card)
+
+    def counted(start: int, stop: int) -> Block:
+        read.append(start)
+        return source.read(start, stop)
+
+    counting = dataclasses.replace(source, read=counted)
+    monkeypatch.setattr(build, "open_source", lambda *_: counting)
+    build_cache(card, out, quiet=True)
+    assert read == []  # every block was kept
+    assert verify_cache(out, quiet=True) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder that even root cannot fill")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write /proc/.*c\.h5"):
+        build_cache(small_card(), "/proc/caches/c.h5", quiet=True)
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(UserError, match="permission denied"):
+            build_cache(small_card(), tmp_path / "c.h5", quiet=True)
