@@ -294,6 +294,8 @@ def _resolve(
                 where=f"{kind}/{name}",
                 fix="a card may extend one card that extends none",
             )
+        if table.get("source", {}).get("kind") not in (None, parent.get("source", {}).get("kind")):
+            del parent["source"]  # keys of another kind of source mean nothing to this one
         table = merge(parent, table)
     scales = table.pop("scale", {})
     if scale is not None and scale != default_scale:

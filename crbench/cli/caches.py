@@ -61,7 +61,7 @@ def build(
     ] = None,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="BigEarthNet: go on without patches that lack."),
+        typer.Option("--allow-missing", help="Go on without pairs that lack a file."),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished cache.")] = False,
     quiet: Quiet = False,

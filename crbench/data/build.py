@@ -53,7 +53,7 @@ def build_cache(
             _say(f"{out} is there already, made with the same card", quiet)
             return out
         raise UserError(
-            f"there is a cache made with another card ('{existing.card.name}', {existing.n} pairs)",
+            f"there is a cache made with {_other_card(existing.card, card)}, {existing.n} pairs",
             where=out,
             fix="--force replaces it, --out takes another place",
         )
@@ -117,6 +117,17 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     for finding in findings(open_cache(out), scans):
         _say(finding, quiet)
     return out
+
+
+def _other_card(stored: DatasetCard, card: DatasetCard) -> str:
+    """What sets the card of a cache apart: its name, or the keys in which it differs."""
+    if stored.name != card.name:
+        return f"another card ('{stored.name}')"
+    there, here = stored.content, card.content
+    keys = [key for key in here if key != "source" and here[key] != there[key]]
+    old, new = there["source"], here["source"]
+    keys += [f"source.{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return f"another card ('{stored.name}' too, with another {', '.join(keys)})"
 
 
 def _part(out: Path) -> Path:

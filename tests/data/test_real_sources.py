@@ -213,14 +213,6 @@ def test_missing_raw_data_say_where_they_were_looked_for(
     assert "--source" in str(caught.value.fix)
 
 
-@pytest.mark.parametrize("name", ["cbrsir-vs", "dsrsid"])
-def test_archives_that_cannot_be_read_yet_say_so(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not built yet") as caught:
-        build_cache(load_dataset(name), tmp_path / "c.h5", source_dir=tmp_path)
-    assert f"{name}-twin" in str(caught.value.fix)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_every_shipped_card_names_a_source() -> None:
     from crbench.cards import names
 

@@ -24,8 +24,9 @@ SOURCES = {
     "landsat7": "crbench.data.sources.landsat7:open_source",
     "eurosat-wald": "crbench.data.sources.eurosat_wald:open_source",
     "ben14k": "crbench.data.sources.ben14k.source:open_source",
-    "cbrsir-vs": "crbench.data.sources.raw:open_source",
-    "dsrsid": "crbench.data.sources.raw:open_source",
+    "cbrsir-vs": "crbench.data.sources.own.folders:open_source",
+    "dsrsid": "crbench.data.sources.dsrsid:open_source",
+    "folders": "crbench.data.sources.own.folders:open_source",
 }
 
 

@@ -18,6 +18,7 @@ from crbench.errors import UserError
 from crbench.files import sha256_file
 
 SHIPPED = "ben-14k"
+MAY_MISS = ("ben14k", "cbrsir-vs", "folders")  # kinds of source that can go on without some pairs
 OTHER_SHARES = {"train": 0.5, "val": 0.25, "test": 0.25}  # of patches that no list puts in a split
 S2_NAME = re.compile(r"(S2[AB]_MSIL2A_\d{8}T)(\d{5,6})(_\d+_\d+)")
 S1_NAME = re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_(?P<tile>\d\d[A-Z]{3})_\d+_\d+")
@@ -132,15 +133,17 @@ def with_members(
     """``card`` asking for other patches than BEN-14K's ("all" or a file), or content with less.
 
     The choice becomes part of the card, and of its note, so that a board cannot show other
-    patches as BEN-14K. A card whose source has no list of members is a UserError.
+    patches as BEN-14K. A card to whose source an option means nothing is a UserError.
     """
     if members is None and not allow_missing:
         return card
-    if card.source.get("kind") != "ben14k":
+    kind = card.source.get("kind")
+    if kind != "ben14k" and (members is not None or kind not in MAY_MISS):
+        option = "--allow-missing" if members is None else "--members"
         raise UserError(
-            "--members and --allow-missing are for BigEarthNet alone",
-            where=f"{card.name}, source.kind = '{card.source.get('kind')}'",
-            fix="leave them out",
+            f"{option} means nothing to this dataset",
+            where=f"{card.name}, source.kind = '{kind}'",
+            fix="leave it out",
         )
     source = {**card.source, "allow_missing": allow_missing}
     notes = [card.note] if card.note else []
@@ -151,5 +154,5 @@ def with_members(
             source["members_sha256"] = sha256_file(members)
         notes.append(f"other members: {Path(members).name}")
     if allow_missing:
-        notes.append("members may be missing")
+        notes.append("members may be missing" if kind == "ben14k" else "pairs may be missing")
     return card.model_copy(update={"source": source, "note": ", ".join(notes)})

@@ -1,0 +1,232 @@
+"""DSRSID: one MATLAB v7.3 file, that is HDF5, read in blocks of rows and never held.
+
+``PAN_IMAGES`` (80000, 1, 256, 256), ``MUL_IMAGES`` (80000, 4, 64, 64), ``LAND_COVER_TYPES``
+(1, 80000) with values from 1 on. MATLAB reverses axes, so that samples may also come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from pydantic import Field
+
+from crbench.cards import DatasetCard, ModalityCard, Strict, parse
+from crbench.data.cache import DAMAGE, brief
+from crbench.data.sources import Block, Source
+from crbench.data.sources.folders import file_fingerprint
+from crbench.data.sources.own import splits
+from crbench.errors import UserError
+
+NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}
+BLOCK_BYTES = 192 * 2**20  # of pixels read at once; turning the axes takes as much again
+LOOK = 32  # samples that tell which axes are spatial, where sizes do not
+Axes = tuple[int, int, int, int]  # where samples, channels, rows and columns lie in the file
+USUAL = ((0, 1, 2, 3), (3, 2, 1, 0))
+
+
+class DsrsidTable(Strict):
+    """``[source]``: the file's usual name, and the rule of its splits."""
+
+    kind: str
+    file: str = "DSRSID.mat"
+    split: dict[str, Any] = Field(default_factory=dict)
+
+
+def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+    """All pairs in the file's order, ids ``dsrsid-00000`` on; labels count from 0.
+
+    ``source_dir`` is the file, or its folder. Other names, shapes, types or labels are a UserError
+    that says what was found.
+    """
+    table = parse(DsrsidTable, card.source, where=f"{card.name}, [source]")
+    path = _find(card, table, source_dir)
+    with _opened(path) as file:
+        labels = _labels(file, card, path)
+        n = len(labels)
+        axes = _both_axes(file, card, n, path)
+        rows = _rows_per_block(file, card, axes)
+    width = max(5, len(str(n - 1)))
+    ids = [f"dsrsid-{row:0{width}d}" for row in range(n)]
+    split, words = splits.draw(table.split, ids, labels, card.name)
+    counts = np.bincount(labels, minlength=len(card.labels.classes)).tolist()
+    named = zip(card.labels.classes, counts, strict=True)
+
+    def read(start: int, stop: int) -> Block:
+        with _opened(path) as file:
+            a, b = (_rows(file[NAMES[w]], axes[w], start, stop) for w in ("a", "b"))
+        return Block(a, b, labels[start:stop])
+
+    held = rows * _bytes_of_pair(card) / 2**20
+    return Source(
+        ids=ids,
+        split=split,
+        read=read,
+        description=f"{n:,} pairs of {path.name}",
+        fingerprint=f"dsrsid 1 {file_fingerprint([path])}",
+        rows_per_block=rows,
+        notes=[
+            f"layout: {', '.join(f'{NAMES[w]} {_order(axes[w])}' for w in ('a', 'b'))}; read "
+            f"{rows:,} pairs at once, {held:,.0f} MiB of pixels and their copy",
+            "classes: " + ", ".join(f"{name} {count:,}" for name, count in named),
+            words,
+        ],
+    )
+
+
+def _find(card: DatasetCard, table: DsrsidTable, source_dir: Path | None) -> Path:
+    if source_dir is not None and source_dir.is_file():
+        return source_dir
+    found = source_dir / table.file if source_dir is not None else None
+    if found is not None and found.is_file():
+        return found
+    raise UserError(
+        f"the raw data of {card.name} are not there: no {table.file}",
+        where=source_dir,
+        fix=f"get them ({card.where}), then --source FILE",
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file for reading; what HDF5 raises on a damaged one becomes a UserError."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except UserError:
+        raise
+    except DAMAGE as error:
+        with path.open("rb") as raw:
+            head = raw.read(19)
+        older = head.startswith(b"MATLAB 5.0")  # as v7 and older begin; v7.3 says "MATLAB 7.3"
+        what = "a MATLAB file older than v7.3" if older else f"no sound HDF5 file ({brief(error)})"
+        fix = "save it in MATLAB with '-v7.3'" if older else "get the file again"
+        raise UserError(what, where=path, fix=fix) from error
+
+
+def _array(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    array = file.get(name)
+    if not isinstance(array, h5py.Dataset):
+        inside = [
+            f"{key} {array.dtype} {array.shape}" if isinstance(array, h5py.Dataset) else f"{key}/"
+            for key, array in file.items()
+            if not key.startswith("#")
+        ]
+        raise UserError(
+            f"no array '{name}'; there are: {', '.join(inside[:12]) or 'none'}",
+            where=path,
+            fix="take the file as its authors give it",
+        )
+    return array
+
+
+def _labels(file: h5py.File, card: DatasetCard, path: Path) -> np.ndarray:
+    """(N,) int64 from 0 on, from a row, a column or a plain list of numbers from 1 on."""
+    array, top = _array(file, NAMES["labels"], path), len(card.labels.classes)
+    flat = array.dtype.kind in "iuf" and array.size == max(array.shape, default=0) > 0
+    values = np.asarray(array[...]).reshape(-1) if flat else np.zeros(1)
+    if not flat or not np.isin(values, np.arange(1, top + 1)).all():
+        found = f"{array.dtype} {array.shape}"
+        if flat:
+            found += f" from {values.min():g} to {values.max():g}"
+        raise UserError(
+            f"'{NAMES['labels']}' is {found}, expected one whole number of 1 to {top} a pair",
+            where=path,
+            fix="take the file as its authors give it",
+        )
+    return values.astype(np.int64) - 1
+
+
+def _both_axes(file: h5py.File, card: DatasetCard, n: int, path: Path) -> dict[str, Axes]:
+    """Where samples, channels, rows and columns of both arrays lie.
+
+    By the sizes; where several orders fit these, the usual ones before others, the same for both
+    arrays, and then by content: along rows and columns neighbouring pixels are alike, along samples
+    and channels they are not.
+    """
+    arrays = {which: _array(file, NAMES[which], path) for which in ("a", "b")}
+    fits = {w: _fitting(arrays[w], NAMES[w], card.modality(w), n, path) for w in arrays}
+    pairs = list(product(fits["a"], fits["b"]))
+    alike = [pair for pair in pairs if (pair[0][0] == 0) == (pair[1][0] == 0)]
+    pairs = alike or pairs
+    if len(pairs) > 1:
+        rough = {which: _roughness(array) for which, array in arrays.items()}
+        pairs.sort(
+            key=lambda pair: sum(
+                rough[which][k] for which, axes in zip("ab", pair, strict=True) for k in axes[2:]
+            )
+        )
+    return dict(zip("ab", pairs[0], strict=True))
+
+
+def _fitting(
+    array: h5py.Dataset, name: str, modality: ModalityCard, n: int, path: Path
+) -> list[Axes]:
+    """Orders of axes that fit an array's sizes: the two usual ones if any does, else others.
+
+    Samples before the image: rows before columns, as they lie. Samples behind the image: everything
+    is reversed, columns before rows.
+    """
+    sizes = (n, len(modality.bands), *modality.size)
+    fits: list[Axes] = []
+    if array.ndim == 4 and array.dtype == np.dtype(modality.dtype):
+        for axes in permutations((0, 1, 2, 3)):
+            forwards = axes[0] < axes[2] < axes[3]
+            backwards = axes[0] > axes[2] > axes[3]
+            if tuple(array.shape[k] for k in axes) == sizes and (forwards or backwards):
+                fits.append((axes[0], axes[1], axes[2], axes[3]))
+    if not fits:
+        raise UserError(
+            f"'{name}' is {array.dtype} {array.shape}, expected {modality.dtype} {sizes} or "
+            "reversed",
+            where=path,
+            fix="take the file as its authors give it, or correct the card's size, bands or dtype",
+        )
+    return [axes for axes in fits if axes in USUAL] or fits
+
+
+def _roughness(array: h5py.Dataset) -> list[float]:
+    """Mean difference of neighbours along each axis, over a corner of the array."""
+    part = np.asarray(array[tuple(slice(min(side, LOOK)) for side in array.shape)], np.float64)
+    return [
+        float(np.abs(np.diff(part, axis=k)).mean()) if part.shape[k] > 1 else np.inf
+        for k in range(4)
+    ]
+
+
+def _order(axes: Axes) -> str:
+    letters = dict(zip(axes, "NCHW", strict=True))
+    return "(" + ", ".join(letters[k] for k in range(4)) + ")"
+
+
+def _bytes_of_pair(card: DatasetCard) -> int:
+    return sum(
+        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
+    )
+
+
+def _rows_per_block(file: h5py.File, card: DatasetCard, axes: Mapping[str, Axes]) -> int:
+    """Pairs per block, within ``BLOCK_BYTES``.
+
+    Rows that lie together are read in short blocks; where samples come last, every block touches
+    the whole length of the file, so that it is as large as memory allows. Chunks are read whole.
+    """
+    most = max(1, BLOCK_BYTES // _bytes_of_pair(card))
+    arrays = {which: file[NAMES[which]] for which in ("a", "b")}
+    rows = most if any(axes[which][0] != 0 for which in ("a", "b")) else min(most, 256)
+    for which, array in arrays.items():
+        along = array.chunks[axes[which][0]] if array.chunks else 1
+        rows = max(along, rows // along * along) if along <= most else rows
+    return min(rows, most)
+
+
+def _rows(array: h5py.Dataset, axes: Axes, start: int, stop: int) -> np.ndarray:
+    """Samples ``start`` to ``stop``, (n, C, H, W)."""
+    where = [slice(None)] * 4
+    where[axes[0]] = slice(start, stop)
+    return np.ascontiguousarray(array[tuple(where)].transpose(axes))
