@@ -76,7 +76,8 @@ class Index:
 
     def propose(self, query: np.ndarray, count: int) -> np.ndarray:
         """Places (n, count) of likely neighbours of ``query`` (n, D) codes, −1 where too few."""
-        _, places = self.faiss.search(_unit(query), min(count, len(self.gallery)))
+        most = GPU_MOST if "gpus" in self.parameters else len(self.gallery)
+        _, places = self.faiss.search(_unit(query), min(count, most, len(self.gallery)))
         return np.asarray(places, np.int64)
 
 
