@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
+from crbench.cards import load_dataset
 from crbench.report.published import published_tables
+from crbench.report.study import study_table
+from crbench.report.study_write import csv_text, markdown, title
 from crbench.report.tables import boards, read_records
 from crbench.report.write import write_boards
+from crbench.runs.study import Shelf, jobs, load_study
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -42,3 +48,37 @@ def test_the_committed_records_show_what_the_text_beside_them_claims() -> None:
             for metric in metrics:
                 ours = mean(dataset, "cr-jepa", direction, metric)
                 assert ours > mean(dataset, "cca", direction, metric)
+
+
+ABLATIONS = RESULTS / "ablations" / "ben-14k-twin"
+STUDIES = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
+STUDIES += ("own-prediction",)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_committed_ablations_follow_from_the_committed_records(
+    name: str, tmp_path: Path
+) -> None:
+    card = load_dataset("ben-14k-twin")
+    shelf = Shelf(card, card.protocol).fill([ABLATIONS / "records", RESULTS / "records"])
+    nowhere = tmp_path / "runs"
+    table = study_table(load_study(name), shelf, scale="tiny", seeds=3, root=nowhere)
+    assert not [row.problem for row in table.rows if row.problem]
+    assert {len(row.records) for row in table.rows} == {3}
+    note = (ABLATIONS / f"{name}.note.md").read_text(encoding="utf-8")
+    assert len(note.split()) > 40, "a paragraph on what we make of it"
+    assert "synthetic" in title(table)
+    assert markdown(table, note) == (ABLATIONS / f"{name}.md").read_text(encoding="utf-8")
+    assert csv_text(table) == (ABLATIONS / f"{name}.csv").read_text(encoding="utf-8")
+
+
+def test_no_record_of_the_ablations_lies_unused() -> None:
+    card = load_dataset("ben-14k-twin")
+    wanted = {
+        job.record_name
+        for name in STUDIES
+        for job in jobs(load_study(name), "ben-14k-twin", "tiny", 3)
+    }
+    there = {path.name for path in (ABLATIONS / "records").glob("*.json")}
+    base = {job.record_name for job in jobs(load_study("table-1"), card.name, "tiny", 3)}
+    assert there == wanted - base
