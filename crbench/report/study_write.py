@@ -53,6 +53,8 @@ def markdown(table: StudyTable, note: str = "") -> str:
         f"do not edit it by hand.\n\n{HOW}\n",
     ]
     if table.record:
+        alt = f"Difference of each row to {study.reference}, measured and published"
+        parts.append(f"![{alt}]({study.name}.png)\n")
         parts.append(protocol_note(table.record, table.sensors) + "\n")
     for metric in table.metrics:
         parts += _metric(table, metric)
