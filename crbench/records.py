@@ -168,6 +168,11 @@ class Record(Strict):
     devices: dict[str, str] = Field(default_factory=dict)  # what embedded, what scored
     memory: dict[str, float] = Field(default_factory=dict)  # peaks of the processes, in GiB
 
+    @property
+    def params_trainable(self) -> int | None:
+        """Parameters that were trained; None where that is not stated."""
+        return self.training.params_trainable if self.training else None
+
 
 def write_record(path: str | Path, record: Record) -> None:
     """Write a record atomically, checked once more as it will be read."""

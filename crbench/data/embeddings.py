@@ -53,6 +53,8 @@ class Embeddings:
     arrays: dict[str, np.ndarray]
     serves: Served
     about: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    device: str = ""
 
     def pairs(
         self, query_ids: np.ndarray, gallery_ids: np.ndarray
@@ -98,10 +100,13 @@ def read_embeddings(path: str | os.PathLike[str], known: np.ndarray) -> Embeddin
         serves = _serves(file)
         used = list(dict.fromkeys(name for pair in serves.values() for name in pair))
         _check_shapes(file, used, len(ids))
-        _check_widths(file, serves)
         _check_memory(file, used)
         arrays = {name: _vectors(file, name, ids) for name in used}
-        return Embeddings(path, ids, arrays, serves, _json(file, "about"))
+        _check_widths(path, arrays, serves)
+        seconds, device = (file.attributes.get(key) for key in ("seconds", "device"))
+        return Embeddings(
+            path, ids, arrays, serves, _json(file, "about"), float(seconds or 0), str(device or "")
+        )
 
 
 def _ids(file: VectorFile, known: np.ndarray) -> np.ndarray:
@@ -111,6 +116,13 @@ def _ids(file: VectorFile, known: np.ndarray) -> np.ndarray:
     declared, where = file.arrays[name], file.at(name)
     if len(declared.shape) != 1:
         raise UserError(f"'{name}' has shape {declared.shape}, not (N,)", where=where, fix=REWRITE)
+    if declared.variable:
+        raise UserError(
+            f"'{name}' is text of variable length, which HDF5 does not read safely where a file "
+            "is damaged",
+            where=where,
+            fix='store text of fixed length: ids.astype("S"), or np.char.encode(ids) beyond ASCII',
+        )
     if declared.dtype is not None and declared.dtype.kind not in "SU":
         raise UserError(
             f"'{name}' holds {_kind(declared.dtype)}, not text",
@@ -239,14 +251,14 @@ def _check_shapes(file: VectorFile, names: list[str], n: int) -> None:
                             fix="write one row per id, in their order")  # fmt: skip
 
 
-def _check_widths(file: VectorFile, serves: Served) -> None:
+def _check_widths(path: Path, arrays: dict[str, np.ndarray], serves: Served) -> None:
     for d, (query, gallery) in serves.items():
-        widths = [file.arrays[name].shape[1] for name in (query, gallery)]
+        widths = [arrays[name].shape[1] for name in (query, gallery)]
         if widths[0] != widths[1]:
             raise UserError(
                 f"'{query}' has {widths[0]} dimensions and '{gallery}' {widths[1]}, "
                 f"so direction {d} has no inner product",
-                where=file.path,
+                where=path,
                 fix=f"give {d}/query and {d}/gallery of one width, or a and b",
             )
 

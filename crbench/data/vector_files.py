@@ -8,6 +8,7 @@ kilobyte may declare terabytes.
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,11 @@ MAX_ID_BYTES = 4096
 # HDF5's own filters and h5py's lzf: all others are plug-ins, code loaded from elsewhere
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
 FILTERS |= {32000: "lzf"}
-BROKEN = (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, NotImplementedError)
-BROKEN += (MemoryError, OverflowError, zipfile.BadZipFile, zlib.error, struct.error, SyntaxError)
+BROKEN: tuple[type[Exception], ...] = (
+    OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, MemoryError, SyntaxError,
+    ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+ATTRIBUTES = ("serves", "about", "seconds", "device")  # of an HDF5 file, where crbench wrote it
 REWRITE = "write the file again; docs/embeddings.md shows how"
 
 
@@ -39,6 +43,7 @@ class Declared:
     shape: tuple[int, ...]
     dtype: np.dtype | None  # None: text of any length
     read: Callable[[], np.ndarray]
+    variable: bool = False  # text in the heap of an HDF5 file
 
 
 @dataclass
@@ -99,10 +104,10 @@ def _hdf5(path: Path) -> Iterator[VectorFile]:
         arrays: dict[str, Declared] = {}
         _walk(path, file, "", arrays, depth=0)
         attributes = {}
-        for key in ("key", "serves", "about", "seconds"):
-            if key in file.attrs:
+        for key in ATTRIBUTES:
+            if key in file.attrs and _fixed(file.attrs.get_id(key).dtype):
                 value = file.attrs[key]
-                attributes[key] = value.decode() if isinstance(value, bytes) else value
+                attributes[key] = value.decode().strip() if isinstance(value, bytes) else value
         yield VectorFile(path, "ids", arrays, attributes)
 
 
@@ -139,9 +144,14 @@ def _declared(path: Path, data: Any, name: str) -> Declared:
                         fix=f"use one of {', '.join(FILTERS.values())}, or none")  # fmt: skip
     if data.shape is None:
         raise UserError("the array is empty", where=where, fix=REWRITE)
-    text = h5py.check_string_dtype(data.dtype) is not None
-    variable = text and data.dtype.kind == "O"
-    return Declared(name, data.shape, None if variable else data.dtype, lambda: data[...])
+    variable = h5py.check_string_dtype(data.dtype) is not None and not _fixed(data.dtype)
+    return Declared(name, data.shape, data.dtype, lambda: data[...], variable)
+
+
+def _fixed(dtype: np.dtype) -> bool:
+    """Whether values have one length. Others lie in a heap, and in a damaged one HDF5 may search
+    without end."""
+    return not dtype.hasobject
 
 
 @contextmanager
@@ -190,7 +200,8 @@ def _parquet(path: Path) -> Iterator[VectorFile]:
         raise UserError("reading .parquet needs pyarrow", where=path,
                         fix="pip install 'crbench[parquet]', or write .npz") from None  # fmt: skip
     # as a dictionary, one long text that stands in every row is held once
-    with pq.ParquetFile(path, memory_map=False, read_dictionary=["id"]) as file:
+    texts = [name for name in pq.read_schema(path).names if name == "id"]
+    with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as file:
         rows, schema = file.metadata.num_rows, file.schema_arrow
         arrays = {}
         for position, name in enumerate(schema.names):
