@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from crbench.errors import UserError, unknown
 from crbench.files import check_writable
 from crbench.records import (
     DatasetEntry,
+    Direction,
     ModalityEntry,
     ProtocolEntry,
     Record,
@@ -79,7 +81,7 @@ def evaluate(
     )
     seconds = time.perf_counter() - started
     serves = {
-        d: Serves(query=view_of(names[0]), gallery=view_of(names[1]))
+        cast(Direction, d): Serves(query=view_of(names[0]), gallery=view_of(names[1]))
         for d, names in vectors.serves.items()
     }
     probed = None
