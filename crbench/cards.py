@@ -43,6 +43,12 @@ class TrainTable(Strict):
     Learning rates go ``lr_start`` → ``lr`` over ``warmup_epochs``, then by cosine to ``lr_end``;
     weight decay goes by cosine from ``weight_decay`` to ``weight_decay_end`` and spares biases,
     norms and other vectors where ``decay_vectors`` is false. ``clip`` is the gradient norm.
+
+    ``accumulate`` parts of a batch go through the model one after the other and their gradients
+    are averaged. Each part is a batch of its own for the losses over a batch: InfoNCE has the
+    negatives of the part alone, SIGReg and VICReg its statistics, SIGReg's factor B its size. So
+    it is not the same training in less memory; ``checkpointing`` is: activations inside the
+    blocks are computed again on the way back. ``compile``: blocks by torch.compile.
     """
 
     epochs: int = Field(ge=0)
@@ -58,6 +64,14 @@ class TrainTable(Strict):
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     augment: Literal["none", "dihedral"] = "none"
     eval_batch_size: int = Field(gt=0, default=256)
+    accumulate: int = Field(gt=0, default=1)
+    checkpointing: bool = False
+    compile: bool = False
+
+
+# keys of [train] that cards got later, at the values they had before they could be set: a card
+# that leaves them there is the card it was, in digests, records and run folders
+LATER = {"accumulate": 1, "checkpointing": False, "compile": False}
 
 
 class MethodCard(Strict):
@@ -81,7 +95,11 @@ class MethodCard(Strict):
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved card as plain data, as it stands in records and checkpoints."""
-        return self.model_dump(mode="json", by_alias=True)
+        data = self.model_dump(mode="json", by_alias=True)
+        for key, value in LATER.items():
+            if data["train"][key] == value:
+                del data["train"][key]
+        return data
 
 
 class ModalityCard(Strict):

@@ -30,15 +30,11 @@ class Value(Strict):
 
 
 class MethodEntry(Strict):
-    """What was run: the resolved card and its digest.
-
-    ``external``: vectors of a program that crbench did not run. ``card`` then holds what their
-    file says about itself and ``digest`` is the file's.
-    """
+    """What was run: the resolved card and its digest."""
 
     name: str
     title: str
-    kind: Literal["method", "floor", "external"]
+    kind: Literal["method", "floor"]
     paper: str
     scale: str
     digest: str
@@ -156,7 +152,7 @@ class Record(Strict):
     counts: dict[Direction, dict[str, Any]]
     health: dict[str, Any]
     collapsed: bool
-    training: TrainingEntry | None = None  # None: not stated, see MethodEntry
+    training: TrainingEntry
     digests: dict[str, str]
     timings: dict[str, float]
     versions: dict[str, str]
@@ -167,11 +163,6 @@ class Record(Strict):
     probe: dict[Literal["a", "b"], ProbeEntry] | None = None  # None: not asked for
     devices: dict[str, str] = Field(default_factory=dict)  # what embedded, what scored
     memory: dict[str, float] = Field(default_factory=dict)  # peaks of the processes, in GiB
-
-    @property
-    def params_trainable(self) -> int | None:
-        """Parameters that were trained; None where that is not stated."""
-        return self.training.params_trainable if self.training else None
 
 
 def write_record(path: str | Path, record: Record) -> None:

@@ -35,6 +35,7 @@ class RunInfo(Strict):
     device: str
     threads: int
     precision: str
+    ranks: int = 1
     n_train: int
     command: str
     created: str

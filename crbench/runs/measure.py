@@ -15,9 +15,10 @@ from crbench.data.cache import Cache
 from crbench.data.pairs import Pairs, epoch_order
 from crbench.models.base import Step
 from crbench.models.registry import build, method_class
-from crbench.runs.schedule import make_optimizer, make_scheduler
+from crbench.runs.devices import full_precision, pick_device, precision_of
+from crbench.runs.step import Stepper
 from crbench.runs.study import Job, Shelf
-from crbench.runs.train import band_counts, full_precision, optimise, pick_device, precision_of
+from crbench.runs.train import band_counts
 
 PROBE_PAIRS = 8  # a first step this small shows whether whole batches can be afforded
 BUDGET_S = 5.0  # per card; an epoch that is shorter is run whole
@@ -48,18 +49,14 @@ def measure_epoch(
     model = build(card, band_counts(data)).to(chosen).train()
     pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
     n, size = len(pairs), min(card.train.batch_size, len(pairs))
-    optimizer = make_optimizer(model, card.train)
-    scheduler = make_scheduler(optimizer, card.train, max(1, n // size))
-    precision = precision_of(card, chosen)
+    take = Stepper(model, card.train, precision_of(card, chosen), max(1, n // size))
     order = epoch_order(n, 0, 0)
 
     def step(index: int, start: int, count: int) -> float:
         began = time.perf_counter()
         at = Step(index, 0, max(1, card.train.epochs * (n // size)), 0)
         rows = order[start : start + count]
-        batch = pairs.batch(rows)
-        found = optimise(model, batch, optimizer, scheduler, card.train, precision, at)
-        float(found["loss"])  # waits for the device
+        float(take(pairs.batch(rows), at)["loss"])  # waits for the device
         return time.perf_counter() - began
 
     step(0, 0, min(PROBE_PAIRS, n))  # allocations, thread pools
@@ -110,7 +107,7 @@ def plan(
         each, source = 0.0, "not trained by epochs"
         if there:
             each = sum(sum(r.timings.values()) for r in there) / len(there)
-            epoch_s = there[0].timings["train_s"] / epochs if trained else None
+            epoch_s = there[0].training.seconds / epochs if trained else None
             source = f"its record of {there[0].created[:10]}"
         elif trained and data is not None:
             estimate = measure_epoch(card, data, device=device, threads=threads)

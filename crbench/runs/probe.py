@@ -22,10 +22,10 @@ from crbench.data.pairs import Pairs
 from crbench.errors import UserError
 from crbench.models.base import MODALITIES
 from crbench.records import Direction, ProbeEntry, Serves
+from crbench.runs.devices import full_precision
 from crbench.runs.embed import embed_pairs, load_run
 from crbench.runs.folder import RunFolder
 from crbench.runs.scored import How
-from crbench.runs.train import full_precision
 from crbench.scoring.tiles import one_blas_thread
 
 CLASSIFIER = "logistic regression, L2, C=1, standardised unit vectors"
@@ -69,7 +69,7 @@ def probe_run(
     info, device = run.finished(), how.chosen()
     torch.set_num_threads(info.threads)
     full_precision()
-    model = load_run(run, device)
+    model = load_run(run, data, device)
     found: dict[Literal["a", "b"], ProbeEntry] = {}
     for modality in MODALITIES:
         own = sorted(serves, key=lambda d: (d[0] != modality, d[0] != d[1], d))[0]

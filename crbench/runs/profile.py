@@ -21,7 +21,7 @@ from crbench import provenance
 from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.models.base import MODALITIES, Method, Modality, count
 from crbench.models.registry import build, method_class
-from crbench.runs.train import device_name, full_precision, pick_device, precision_of
+from crbench.runs.devices import device_name, full_precision, pick_device, precision_of
 from crbench.seeds import derive
 
 CONVENTION = (

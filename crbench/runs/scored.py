@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from crbench.errors import UserError, unknown
+from crbench.runs.devices import device_name, pick_device
 from crbench.runs.progress import scoring_bar
 from crbench.runs.ranks import Ranks, threads_here
-from crbench.runs.train import device_name, pick_device
 from crbench.scoring import Items, health, score_directions
 from crbench.scoring.index import KINDS
 

@@ -156,7 +156,6 @@ class Shelf:
             for path in record_files(places)
             if (record := read_record(path)).dataset.name == self.dataset.name
             and record.protocol.name == self.protocol
-            and record.training is not None
             and record.training.finished
             and record.approximate is None
             and record.dataset.card["normalise"] == self.dataset.normalise
@@ -169,8 +168,7 @@ class Shelf:
             if record.dataset.cache_digest == self.cache_digest:
                 card = parse(MethodCard, record.method.card, where=str(path))
                 # the first made stays: a table must not change because a run was repeated
-                seed = record.training.seed if record.training else 0
-                self.found.setdefault((card.digest, seed), (path, record))
+                self.found.setdefault((card.digest, record.training.seed), (path, record))
         return self
 
     def get(self, job: Job) -> Record | None:

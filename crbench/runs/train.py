@@ -8,6 +8,7 @@ on a GPU attention's backward pass adds in no fixed order, and weights agree to 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -17,23 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from crbench import provenance
-from crbench.cards import MethodCard, TrainTable, load_dataset, load_method
+from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.data.cache import Cache, check_bands, default_path, open_cache
-from crbench.data.pairs import Pairs, dihedral, epoch_batches
+from crbench.data.pairs import Pairs, epoch_batches
 from crbench.errors import UserError
 from crbench.files import append_jsonl, held, read_jsonl, write_text
 from crbench.models.base import Method, Step
 from crbench.models.registry import build
 from crbench.runs.checkpoint import load_state, save_state, save_weights
+from crbench.runs.devices import device_name, full_precision, pick_device, precision_of
 from crbench.runs.folder import RunFolder, RunInfo, default_run
 from crbench.runs.memory import peak_memory
 from crbench.runs.progress import Bar, Stop, stop_on_signal, training_bar
-from crbench.runs.schedule import make_optimizer, make_scheduler, set_weight_decay
+from crbench.runs.ranks import Ranks, threads_here
+from crbench.runs.step import Stepper, batch_size
 from crbench.seeds import derive
 
+KEPT = "the last checkpoint stands: --resume"
 CHECKPOINT_EVERY_S = 30.0  # a kill loses at most this much, and the last step of training nothing
 
 
@@ -53,14 +56,18 @@ def train(
     threads: int | None = None,
     bands: Iterable[str] = (),
     loading: str = "auto",
+    ranks: Ranks | None = None,
 ) -> Path:
     """Train ``method`` on ``dataset`` and return the run's folder.
 
     ``method`` and ``dataset`` are card names or paths; ``overrides`` are ``key=value`` of the
     method card. A run that exists is never overwritten: ``resume`` goes on with it. ``bands``
     (``"a=VH,VV"``) choose and order what the model sees; ``loading`` (auto, memory, stream) says
-    where the pixels live and changes no bit of the result.
+    where the pixels live and changes no bit of the result. ``ranks``, several processes that
+    train one model, need one file system for the run's folder; rank 0 alone writes.
     """
+    ranks = ranks or Ranks()
+    quiet = quiet or not ranks.first
     card = load_method(method, scale=scale, overrides=overrides)
     if epochs is not None:
         if epochs < 0:
@@ -72,8 +79,8 @@ def train(
         raise UserError(f"threads must be 1 or more, not {threads}", where="--threads")
     data = open_dataset(dataset, cache, bands)
     run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
-    torch.set_num_threads(threads or provenance.cores())
-    chosen = pick_device(device)
+    torch.set_num_threads(threads or threads_here() or provenance.cores())
+    chosen = pick_device(device, ranks)
     torch.manual_seed(derive(seed, "init", card.name, data.card.name))
     model = build(card, band_counts(data))  # a card that cannot be built leaves no folder behind
     splits = data.card.train_splits
@@ -81,7 +88,13 @@ def train(
         raise UserError(f"too few training pairs in {splits}", where=data.path)
     optimised = model.trained_by == "gradient" and card.train.epochs > 0
     precision = precision_of(card, chosen) if optimised else "fp32"
-    info = _begin(run, card, data, seed, chosen, precision, resume, quiet)
+    if optimised:
+        batch_size(card.train, len(data.rows(splits)), ranks)
+    elif ranks.size > 1:
+        raise UserError("nothing to share here", where=card.name, fix="start without torchrun")
+    info = ranks.told(
+        lambda: _begin(run, card, data, seed, chosen, precision, ranks, resume, quiet)
+    )
     if info.finished:
         return run.path
     model = model.to(chosen)
@@ -89,17 +102,19 @@ def train(
     pairs = Pairs(data, splits, image_size=size, device=str(chosen), loading=loading)
     if not quiet:
         print(pairs.figure, file=sys.stderr)
-    with held(run.path):
-        if not run.read().finished:  # by another process, while this one was looking
-            _train(model, pairs, run, info, resume, quiet)
+    with held(run.path) if ranks.first else contextlib.nullcontext(), ranks.named("training", KEPT):
+        if not ranks.told(run.read).finished:  # by another process, while this one was looking
+            _train(model, pairs, _about(card, data), run, info, ranks, resume, quiet)
     return run.path
 
 
 def _train(
     model: Method,
     pairs: Pairs,
+    about: dict[str, Any],
     run: RunFolder,
     info: RunInfo,
+    ranks: Ranks,
     resume: bool,
     quiet: bool,
 ) -> None:
@@ -110,12 +125,13 @@ def _train(
         model.fit(pairs)
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
     elif model.trained_by == "gradient" and info.method_card.train.epochs:
-        info = _loop(model, pairs, run, info, resume, quiet)
-    save_weights(run.weights, model, about_weights(info))
-    run.write(
-        info.model_copy(update={"finished": True, "memory": peak_memory("train", pairs.device)})
-    )
-    run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
+        info = _loop(model, pairs, run, info, ranks, resume, quiet)
+    if ranks.first:
+        save_weights(run.weights, model, about)
+        peak = peak_memory("train", pairs.device)
+        run.write(info.model_copy(update={"finished": True, "memory": peak}))
+        run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
+    ranks.wait("writing the weights")
 
 
 def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = ()) -> Cache:
@@ -144,45 +160,18 @@ def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:
     return {m: {name: found.tolist() for name, found in data.stats(m).items()} for m in "ab"}
 
 
-def about_weights(info: RunInfo) -> dict[str, Any]:
-    """What travels inside the weights: enough to use them without the run's folder, and to tell
-    them from those of another run."""
+def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
+    """What travels inside the weights: enough to use them without the run's folder."""
     return {
-        "method": info.method,
-        "bands": {m: info.dataset_card.modality(m).used for m in ("a", "b")},
-        "statistics": info.statistics,
-        "seed": info.seed,
-        "cache_digest": info.cache_digest,
+        "method": card.to_dict(),
+        "bands": {m: data.card.modality(m).used for m in "ab"},
+        "statistics": statistics(data),
     }
 
 
 def band_counts(data: Cache) -> dict[str, int]:
     """Number of bands per modality, as methods are built with."""
     return {m: len(data.card.modality(m).used) for m in ("a", "b")}
-
-
-def pick_device(device: str) -> torch.device:
-    """``auto`` takes a GPU where there is one; a device that is not there is a UserError."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0].partition(". ")[0].partition(" at start of")[0]
-        raise UserError(
-            f"device '{device}' cannot be used: {first}",
-            where="--device",
-            fix="use auto, cpu, cuda or cuda:N",
-        ) from None
-    return chosen
-
-
-def precision_of(card: MethodCard, device: torch.device) -> str:
-    """The precision that "auto" stands for: bf16 on a GPU, fp32 on a CPU."""
-    if card.train.precision == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
-    return card.train.precision
 
 
 def _begin(
@@ -192,6 +181,7 @@ def _begin(
     seed: int,
     device: torch.device,
     precision: str,
+    ranks: Ranks,
     resume: bool,
     quiet: bool,
 ) -> RunInfo:
@@ -205,6 +195,7 @@ def _begin(
         device=device_name(device),
         threads=torch.get_num_threads(),
         precision=precision,
+        ranks=ranks.size,
         n_train=len(data.rows(data.card.train_splits)),
         statistics=statistics(data),
         versions=provenance.versions(),
@@ -230,7 +221,16 @@ def _begin(
             where=run.path,
             fix="go on with --resume, or choose another --out or --seed",
         )
-    settled = ("method", "cache_digest", "statistics", "seed", "precision", "threads", "device")
+    settled = (
+        "method",
+        "cache_digest",
+        "statistics",
+        "seed",
+        "precision",
+        "threads",
+        "device",
+        "ranks",
+    )
     for key in settled:
         if getattr(before, key) != getattr(info, key):
             raise UserError(
@@ -247,35 +247,31 @@ def _begin(
     return before
 
 
-def full_precision() -> None:
-    """fp32 means fp32: convolutions would round to TF32 on recent GPUs."""
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def device_name(device: torch.device) -> str:
-    """``cpu``, or the GPU's product name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
 def _loop(
-    model: Method, pairs: Pairs, run: RunFolder, info: RunInfo, resume: bool, quiet: bool
+    model: Method,
+    pairs: Pairs,
+    run: RunFolder,
+    info: RunInfo,
+    ranks: Ranks,
+    resume: bool,
+    quiet: bool,
 ) -> RunInfo:
     """Optimise for the card's epochs, logging a line an epoch and saving as time passes."""
     card = info.method_card.train
-    batch_size = min(card.batch_size, len(pairs))
-    per_epoch = len(pairs) // batch_size  # the last, smaller batch is left out
+    size = batch_size(card, len(pairs), ranks)
+    per_epoch = len(pairs) // size  # the last, smaller batch is left out
     total = card.epochs * per_epoch
-    optimizer = make_optimizer(model, card)
-    scheduler = make_scheduler(optimizer, card, per_epoch)
+    take = Stepper(model, card, info.precision, per_epoch, ranks)
+    optimizer, share = take.optimizer, {"rank": ranks.rank, "world": ranks.size}
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "epoch_seconds": 0.0}
     position |= {"sums": {}, "terms": {}}
-    if resume and run.checkpoint.is_file():
+    if resume and ranks.told(run.checkpoint.is_file):
         position = load_state(run.checkpoint, model, optimizer)
-    elif run.metrics.is_file():
+    elif ranks.first and run.metrics.is_file():
         run.metrics.unlink()
     first_epoch, skip = divmod(int(position["step"]), per_epoch)
-    _keep_epochs(run.metrics, first_epoch)
+    if ranks.first:
+        _keep_epochs(run.metrics, first_epoch)
     sums = {name: torch.tensor(value) for name, value in position["sums"].items()}
 
     model.train()
@@ -285,22 +281,23 @@ def _loop(
     with stop_on_signal() as stop, training_bar(info, total, quiet) as bar:
         bar.start(int(position["step"]))
         for epoch in range(first_epoch, card.epochs):
-            blocks = epoch_batches(len(pairs), info.seed, epoch, batch_size, start=skip)
+            blocks = epoch_batches(len(pairs), info.seed, epoch, size, start=skip, **share)
             epoch_mark = time.perf_counter()
             for index, batch in enumerate(pairs.batches(blocks), skip):
                 step = Step(epoch * per_epoch + index, epoch, total, info.seed)
-                found = optimise(model, batch, optimizer, scheduler, card, info.precision, step)
+                found = take(batch, step)
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
-                bar.step(found, batch_size)
+                bar.step(found, size)
                 last = index + 1 == per_epoch
                 if last:  # reading the terms waits for the device, so the time comes after
                     terms = {name: float(value) / per_epoch for name, value in sums.items()}
                 now = time.perf_counter()
                 seconds = epoch_spent + now - epoch_mark
                 if last:  # the epoch's line goes before its checkpoint
-                    _log(run, epoch, per_epoch, optimizer, terms, batch_size, seconds)
+                    _log(run, epoch, per_epoch, optimizer, terms, size, seconds, ranks.first)
                     sums, skip, epoch_spent, seconds = {}, 0, 0.0, 0.0
+                stop.asked = ranks.any(stop.asked)  # all stop at the same step, or none
                 if stop.asked or now - saved > CHECKPOINT_EVERY_S:
                     position = {
                         "step": step.index + 1,
@@ -310,38 +307,13 @@ def _loop(
                         "terms": terms,
                     }
                     _check_finite(position["sums"], run, epoch)
-                    save_state(run.checkpoint, model, optimizer, position)
+                    if ranks.first:
+                        save_state(run.checkpoint, model, optimizer, position)
                     saved = now
                     _stop_if_asked(stop, run, step, bar)
     seconds = spent + time.perf_counter() - mark
     update = {"seconds": seconds, "steps": total, "epochs_done": card.epochs, "final_terms": terms}
     return info.model_copy(update=update)
-
-
-def optimise(
-    model: Method,
-    batch: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
-    card: TrainTable,
-    precision: str,
-    step: Step,
-) -> dict[str, Tensor]:
-    """One optimiser step on a ``batch`` of pairs; the loss terms, detached, on the device."""
-    scheduler.step_update(step.index)
-    set_weight_decay(optimizer, card, step)
-    if card.augment == "dihedral":
-        batch = dihedral(batch, step.seed, step.epoch)
-    device_type = batch["a"].device.type
-    bf16 = precision == "bf16"
-    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=bf16):
-        terms = model.loss(batch, step)
-    optimizer.zero_grad(set_to_none=True)
-    terms["loss"].backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), card.clip)
-    optimizer.step()
-    model.after_step(step)
-    return {name: value.detach().float() for name, value in terms.items()} | {"grad_norm": norm}
 
 
 def _log(
@@ -350,17 +322,20 @@ def _log(
     per_epoch: int,
     optimizer: torch.optim.Optimizer,
     terms: dict[str, float],
-    batch_size: int,
+    size: int,
     seconds: float,
+    write: bool,
 ) -> None:
     """Append the epoch's means; a loss that is not finite ends the run with its terms named."""
     _check_finite(terms, run, epoch)
+    if not write:
+        return
     line = {
         "epoch": epoch + 1,
         "step": (epoch + 1) * per_epoch,
         "lr": max(group["lr"] for group in optimizer.param_groups),
         **terms,
-        "pairs_per_s": round(per_epoch * batch_size / max(seconds, 1e-9), 1),
+        "pairs_per_s": round(per_epoch * size / max(seconds, 1e-9), 1),
         "seconds": round(seconds, 3),
     }
     append_jsonl(run.metrics, line)

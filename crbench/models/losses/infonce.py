@@ -1,6 +1,7 @@
 """Pulling the two embeddings of a pair together: InfoNCE and cosine distance.
 
-Shapes: a, b (B, R), row i of each from the same pair; they are normalised here.
+Shapes: a, b (B, R), row i of each from the same pair; they are normalised here. Where ranks share
+a batch, InfoNCE is over all of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crbench.models.losses import across
 from crbench.models.losses.precision import full
 
 
@@ -20,7 +22,8 @@ def infonce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     """
     a, b = full(a), full(b)
     with torch.autocast(a.device.type, enabled=False):
-        logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / temperature
+        a, b = across.gathered(F.normalize(a, dim=1)), across.gathered(F.normalize(b, dim=1))
+        logits = a @ b.T / temperature
         own = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 

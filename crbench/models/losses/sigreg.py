@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crbench.models.hashing import normal
+from crbench.models.losses import across
 from crbench.models.losses.precision import full
 from crbench.seeds import derive
 
@@ -43,6 +44,7 @@ def sigreg(projections: Tensor, u: Tensor, knots: int = 17) -> Tensor:
         weights[0] /= 2
         weights[-1] /= 2
         angles = (r @ u.to(r.dtype).T).unsqueeze(-1) * t  # (…, B, J, K)
-        real, imaginary = angles.cos().mean(-3), angles.sin().mean(-3)
+        # the characteristic function is a mean over samples: ranks average it, B is the sum
+        real, imaginary = (across.averaged(f.mean(-3)) for f in (angles.cos(), angles.sin()))
         gaps = (real - phi).square() + imaginary.square()  # (…, J, K)
-        return r.shape[-2] * (gaps @ weights).mean(-1)
+        return across.size() * r.shape[-2] * (gaps @ weights).mean(-1)

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crbench.models.losses import across
+from crbench.models.losses.precision import full
+
 EPSILON = 1e-4  # inside the root of the variance, so that a dead dimension has a finite gradient
 
 
@@ -19,10 +22,11 @@ def vicreg(x: Tensor, y: Tensor, *, hinge: float = 1.0) -> dict[str, Tensor]:
     ``invariance``: mean squared difference. ``variance``: mean over dimensions and sides of
     max(0, hinge − std), 0 where every dimension spreads by ``hinge`` or more, ``hinge`` where
     all is collapsed. ``covariance``: squared off-diagonal covariances, summed, over D.
-    Scalars ≥ 0, computed in at least fp32; the standard deviations need B ≥ 2.
+    Scalars ≥ 0, computed in at least fp32; the standard deviations need B ≥ 2. Where ranks share
+    a batch, all three are over all of it.
     """
     with torch.autocast(x.device.type, enabled=False):
-        x, y = (side if side.dtype == torch.float64 else side.float() for side in (x, y))
+        x, y = (across.gathered(full(side)) for side in (x, y))
         spreads = [F.relu(hinge - (side.var(0) + EPSILON).sqrt()).mean() for side in (x, y)]
         return {
             "invariance": F.mse_loss(x, y),
