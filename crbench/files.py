@@ -66,6 +66,24 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
         os.close(handle)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """UserError unless ``path`` can be written: to be asked before long work, not after it.
+
+    Tries it in the nearest folder that exists; makes no folder and leaves nothing behind.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise disk_error(IsADirectoryError(errno.EISDIR, ""), target)
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    probe = folder / f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        with open(probe, "xb"):
+            pass
+        probe.unlink()
+    except OSError as error:
+        raise disk_error(error, target) from error
+
+
 def disk_error(error: OSError, path: str | os.PathLike[str]) -> UserError:
     """The UserError that says why ``path`` cannot be written and what to do about it."""
     reasons = {

@@ -30,11 +30,15 @@ class Value(Strict):
 
 
 class MethodEntry(Strict):
-    """What was run: the resolved card and its digest."""
+    """What was run: the resolved card and its digest.
+
+    ``external``: vectors of a program that crbench did not run. ``card`` then holds what their
+    file says about itself and ``digest`` is the file's.
+    """
 
     name: str
     title: str
-    kind: Literal["method", "floor"]
+    kind: Literal["method", "floor", "external"]
     paper: str
     scale: str
     digest: str
@@ -152,7 +156,7 @@ class Record(Strict):
     counts: dict[Direction, dict[str, Any]]
     health: dict[str, Any]
     collapsed: bool
-    training: TrainingEntry
+    training: TrainingEntry | None = None  # None: not stated, see MethodEntry
     digests: dict[str, str]
     timings: dict[str, float]
     versions: dict[str, str]
@@ -163,6 +167,11 @@ class Record(Strict):
     probe: dict[Literal["a", "b"], ProbeEntry] | None = None  # None: not asked for
     devices: dict[str, str] = Field(default_factory=dict)  # what embedded, what scored
     memory: dict[str, float] = Field(default_factory=dict)  # peaks of the processes, in GiB
+
+    @property
+    def params_trainable(self) -> int | None:
+        """Parameters that were trained; None where that is not stated."""
+        return self.training.params_trainable if self.training else None
 
 
 def write_record(path: str | Path, record: Record) -> None:

@@ -13,20 +13,21 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 
 from crbench.cards import load_dataset
 from crbench.data.cache import Cache, default_path, open_cache
+from crbench.data.embeddings import read_embeddings
 from crbench.errors import UserError
 from crbench.files import write_text
-from crbench.records import Serves
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.published import printed
 from crbench.report.write import table_text
 from crbench.runs.embed import embed_run
-from crbench.runs.evaluate import items, read_views
+from crbench.runs.evaluate import items
 from crbench.runs.folder import RunFolder
 from crbench.runs.study import load_study, row_jobs
 from crbench.scoring import score_directions
@@ -38,10 +39,10 @@ def by_view(run: Path, data: Cache, view: str) -> dict[str, float]:
     """F1@5 in each direction with ``view`` on both sides; no interval is computed."""
     protocol = data.card.protocols[data.card.protocol]
     query, gallery = items(data, protocol.query), items(data, protocol.gallery)
-    serves = {d: Serves(query=view, gallery=view) for d in DIRECTIONS}
-    path = embed_run(run, cache=data.path, quiet=True)
+    serves = {d: (f"{d[0]}/{view}", f"{d[1]}/{view}") for d in DIRECTIONS}
+    vectors = read_embeddings(embed_run(run, cache=data.path, quiet=True), data.ids)
     result = score_directions(
-        read_views(path, serves, query.ids, gallery.ids),  # type: ignore[arg-type]
+        replace(vectors, serves=serves).pairs(query.ids, gallery.ids),
         query,
         gallery,
         label_kind=data.card.labels.kind,

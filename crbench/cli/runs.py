@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Run, Seed, picture
+from crbench.errors import UserError
 
 
 def demo(
@@ -113,7 +114,31 @@ def embed(
 
 
 def evaluate(
-    run: Run,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH",
+            help="Run folder, or file of embeddings (.h5, .npz, .parquet). Several, or a quoted "
+            "pattern, with --compare: one training seed each.",
+            show_default=False,
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset card of a file of embeddings.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What a file of embeddings goes by on boards.", show_default=False),
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Compare with this run or file on the same queries; repeatable, or a pattern.",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="Protocol of the dataset card, not its default.", show_default=False),
@@ -121,7 +146,7 @@ def evaluate(
     cache: CacheFile = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Record file instead of RUN/record.json.", show_default=False),
+        typer.Option(help="Record file instead of the usual place.", show_default=False),
     ] = None,
     device: Device = "auto",
     grid: Annotated[
@@ -142,15 +167,39 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a run in four directions, with intervals and health; leaves one record JSON."""
+    """Score a run or anyone's embeddings in four directions; leaves one record JSON.
+
+    With --compare: the differences of two, paired by query, and whether they are significant.
+    """
+    if grid is not None:
+        picture(grid)
+    if compare:
+        alone = {"--name": name, "--grid": grid, "--approximate": approximate}
+        for option, given in (alone | {"--probe": probe or None}).items():
+            if given is not None:
+                raise UserError(f"{option} does not go with --compare", fix="leave one of them out")
+        print_comparison(
+            paths, compare, dataset=dataset, protocol=protocol, cache=cache, out=out,
+            device=device, quiet=quiet or as_json, as_json=as_json,
+        )  # fmt: skip
+        return
     from crbench.runs.evaluate import evaluate as run_evaluate
     from crbench.runs.ranks import joined
 
-    if grid is not None:
-        picture(grid)
+    if len(paths) > 1:
+        raise UserError(
+            f"{len(paths)} runs at once",
+            where=paths[1],
+            fix="evaluate one at a time, or name others by --compare",
+        )
+    run = paths[0]
+    if grid is not None and run.is_file():
+        raise UserError("a grid is drawn of a run", where=run, fix="leave out --grid")
     with joined() as ranks:
         record = run_evaluate(
             run,
+            dataset=dataset,
+            name=name,
             protocol=protocol,
             cache=cache,
             out=out,
@@ -175,6 +224,36 @@ def evaluate(
         print(run_grid(run, grid, record=record, cache=cache))
 
 
+def print_comparison(
+    a: list[Path],
+    b: list[Path],
+    *,
+    dataset: str | None,
+    protocol: str | None,
+    cache: Path | None,
+    out: Path | None,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Compare, print the table or JSON, and write the JSON to ``out`` if given."""
+    import json
+
+    from crbench.files import write_json
+    from crbench.report.comparison import as_data, print_table
+    from crbench.runs.compare import compare_runs
+
+    found = compare_runs(
+        a, b, dataset=dataset, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet
+    )
+    if out is not None:
+        write_json(out, as_data(found))
+    if as_json:
+        print(json.dumps(as_data(found), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_table(found)
+
+
 def register(app: typer.Typer) -> None:
     """Add this file's commands to ``app``."""
     app.command(epilog="Example: crbench demo --out runs/demo")(demo)
@@ -183,5 +262,6 @@ def register(app: typer.Typer) -> None:
     )(train)
     app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0")(embed)
     app.command(
-        epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid g.png"
+        epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid g.png; "
+        "crbench evaluate mine.npz --dataset ben-14k-twin --name mine"
     )(evaluate)

@@ -30,7 +30,7 @@ class Row:
 
     name: str
     label: str
-    kind: str  # "method", "floor" or "chance"
+    kind: str  # "method", "external", "floor" or "chance"
     cells: dict[tuple[str, str], Cell | None]
     records: tuple[Record, ...]
     marks: tuple[str, ...]
@@ -46,8 +46,16 @@ class Row:
         """Whether every run finished, none collapsed and none was searched approximately; False for
         the analytic chance row."""
         exact = [record for record in self.records if record.approximate is None]
-        good = [record.training.finished and not record.collapsed for record in exact]
+        good = [
+            not record.collapsed and (record.training is None or record.training.finished)
+            for record in exact
+        ]
         return bool(good) and all(good)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the trainings, as far as they are stated."""
+        return [record.training.seed for record in self.records if record.training]
 
 
 @dataclass(frozen=True)

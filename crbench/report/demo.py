@@ -46,7 +46,7 @@ def flat(records: list[Record], found: list[Board]) -> list[dict[str, Any]]:
                 "dataset": record.dataset.name,
                 "synthetic": record.dataset.synthetic,
                 "protocol": record.protocol.name,
-                "seed": record.training.seed,
+                "seed": record.training.seed if record.training else None,
                 "collapsed": record.collapsed,
                 "scores": {
                     direction: {metric: value.value for metric, value in values.items()}

@@ -243,12 +243,13 @@ def run_grid(
     used = entry.protocol
     protocol = ProtocolCard(query=used.query, gallery=used.gallery, exclude=used.exclude)
     serves = {str(direction): served for direction, served in entry.serves.items()}
+    seed = f", seed {entry.training.seed}" if entry.training else ""
     return retrieval_grid(
         data,
         read_views(run / "embeddings.h5"),
         serves,
         protocol,
         out,
-        title=f"{entry.method.title} on {entry.dataset.title}, seed {entry.training.seed}",
+        title=f"{entry.method.title} on {entry.dataset.title}{seed}",
         n_queries=n_queries,
     )

@@ -51,7 +51,7 @@ def protocol_note(record: Record, sensors: dict[str, str]) -> str:
             f" In {same} the query itself is left out of the gallery; "
             f"in {cross} its own pair stays in."
         )
-    seen = [split for split in protocol.gallery if split in record.training.train_splits]
+    seen = [split for split in protocol.gallery if split in record.dataset.card["train_splits"]]
     if seen:
         text += f" The gallery holds the training pairs ({_splits(seen)}), without their labels."
     return text
@@ -98,11 +98,17 @@ def board_notes(
     return lines
 
 
+def origin(record: Record) -> str:
+    """Where the embeddings of a row of kind ``external`` come from."""
+    encoder = record.method.card.get("encoder")
+    if encoder:
+        return f"frozen encoder {encoder}, weights: {record.method.card.get('weights')}"
+    return "embeddings of an external program"
+
+
 def _run_note(row: Row, sensors: dict[str, str]) -> str:
     """How a row's runs were made: seeds, scale, epochs, machine, and what served which way."""
     first = row.records[0]
-    training = first.training
-    seeds = ", ".join(str(record.training.seed) for record in row.records)
     served: dict[str, list[str]] = {}
     for direction in DIRECTIONS:
         serves = first.serves.get(direction)  # type: ignore[call-overload]
@@ -112,6 +118,11 @@ def _run_note(row: Row, sensors: dict[str, str]) -> str:
                 how = f"{serves.query} against {serves.gallery}"
             served.setdefault(how, []).append(arrow(direction, sensors))
     views = "; ".join(f"{', '.join(ways)} by {how}" for how, ways in served.items())
+    training = first.training
+    if training is None:
+        file = f"{first.method.card.get('file', 'file')} (SHA-256 {first.method.digest[:12]})"
+        return f"{row.label}: {origin(first)}, {file}; their training is not stated; {views}."
+    seeds = ", ".join(map(str, row.seeds))
     trained = (
         f"{training.epochs} epochs on {training.n_train:,} pairs, {training.checkpoint} checkpoint"
         if training.epochs

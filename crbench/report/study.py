@@ -229,7 +229,7 @@ def as_json(table: StudyTable) -> dict[str, Any]:
                 "digest": row.first.method.digest if row.first else None,
                 "problem": row.problem or None,
                 "serves": served(row.first, table.sensors) if row.first else None,
-                "params_trainable": row.first.training.params_trainable if row.first else None,
+                "params_trainable": row.first.params_trainable if row.first else None,
                 "measured": plain(row.measured),
                 "printed": plain(row.printed),
                 "minus_printed": plain(row.gap),

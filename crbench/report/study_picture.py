@@ -46,7 +46,7 @@ def write_picture(table: StudyTable, out: Path) -> Path:
         color=OURS,
     )
     if any(row.printed for row in table.rows):
-        sheet.write(figure, 2.75, height - 0.22, "◆ published", color=THEIRS)
+        sheet.write(figure, 3.3, height - 0.22, "◆ published", color=THEIRS)
     first: Axes | None = None
     for index, column in enumerate(shown):
         box = (

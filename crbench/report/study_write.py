@@ -53,6 +53,8 @@ def markdown(table: StudyTable, note: str = "") -> str:
         f"do not edit it by hand.\n\n{HOW}\n",
     ]
     if table.record:
+        alt = f"Difference of each row to {study.reference}, measured and published"
+        parts.append(f"![{alt}]({study.name}.png)\n")
         parts.append(protocol_note(table.record, table.sensors) + "\n")
     for metric in table.metrics:
         parts += _metric(table, metric)
@@ -97,7 +99,7 @@ def _measured(table: StudyTable, metric: str, shown: list[str], heads: list[str]
         cells = [_plain(row.measured.get((column, metric))) for column in shown]
         first = row.first
         served_by = served(first, table.sensors) if first else "–"
-        size = f"{first.training.params_trainable / 1e6:.2f}" if first else "–"
+        size = f"{(first.params_trainable or 0) / 1e6:.2f}" if first else "–"
         n = str(len(row.records)) if row.records else "–"
         collapsed = sum(record.collapsed for record in row.records.values())
         said = [f"collapsed ({collapsed} of {len(row.records)})"] if collapsed else []

@@ -17,6 +17,7 @@ from crbench.report import notes
 from crbench.report.board import Board, Cell, Row, average
 from crbench.report.metrics import DIRECTIONS
 
+KINDS = ("method", "external", "floor")  # in the order of a board
 FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
 
 
@@ -82,9 +83,9 @@ def _rows(records: list[Record]) -> list[Row]:
     for record in records:  # in order of creation: a later run of the same seed replaces
         method, training = record.method, record.training
         index = str(record.approximate.kind) if record.approximate is not None else "exact"
-        planned = training.epochs_planned
+        planned = _planned(record) or 0
         key = (method.name, method.scale, method.digest, planned, _bands(record), index)
-        groups.setdefault(key, {})[training.seed] = record
+        groups.setdefault(key, {})[training.seed if training else 0] = record
     labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
     rows = []
     for key, by_seed in groups.items():
@@ -93,6 +94,11 @@ def _rows(records: list[Record]) -> list[Row]:
         cells = {(d, m): _cell(runs, d, m) for d in DIRECTIONS for m in sorted(names)}
         rows.append(Row(key[0], labels[key], runs[0].method.kind, cells, tuple(runs), _marks(runs)))
     return rows
+
+
+def _planned(record: Record) -> int | None:
+    """Epochs that the training was to have; None where there is no statement of it."""
+    return record.training.epochs_planned if record.training else None
 
 
 def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
@@ -130,9 +136,9 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
         differing = _differing([flatten(other.method.card) for other in same])
         mine = flatten(record.method.card)
         extra = [f"{name}={mine.get(name)}" for name in differing if name != "scale"]
-        if len({other.training.epochs_planned for other in same}) > 1:
+        if len({_planned(other) for other in same}) > 1:
             extra = [part for part in extra if not part.startswith("train.epochs=")]
-            extra.append(f"{record.training.epochs_planned} epochs")
+            extra += [f"{epochs} epochs"] if (epochs := _planned(record)) is not None else []
         extra += [_bands(record)] if _bands(record) else []
         if "scale" in differing:
             extra.insert(0, record.method.scale)
@@ -159,11 +165,13 @@ def _differing(cards: list[dict[str, Any]]) -> list[str]:
 
 
 def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
-    marks = [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
+    marks = [notes.origin(runs[0])] if runs[0].method.kind == "external" else []
+    marks += [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
     if collapsed := sum(run.collapsed for run in runs):
         marks.append(f"collapsed ({collapsed} of {len(runs)})")
-    if unfinished := [run for run in runs if not run.training.finished]:
-        done = unfinished[0].training
+    trainings = [run.training for run in runs if run.training]
+    if unfinished := [training for training in trainings if not training.finished]:
+        done = unfinished[0]
         marks.append(
             f"unfinished ({len(unfinished)} of {len(runs)}; "
             f"{done.epochs} of {done.epochs_planned} epochs)"
@@ -175,7 +183,7 @@ def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
     """Mark the cells of a method whose interval reaches down into the untrained encoder's, and the
     row where all four directions do."""
     floor = next((other for other in rows if other.name == FLOOR), None)
-    if floor is None or row.kind != "method":
+    if floor is None or row.kind == "floor":
         return row
     low = set()
     for direction in DIRECTIONS:
@@ -199,9 +207,9 @@ def _chance(record: Record) -> Row:
     return Row("chance", "chance", "chance", cells, (), ())
 
 
-def _order(row: Row, metric: str) -> tuple[bool, float, str]:
-    """Methods first, then floors, each from the best mean down."""
-    return (row.kind == "floor", -(average(row, metric) or 0.0), row.label)
+def _order(row: Row, metric: str) -> tuple[int, float, str]:
+    """Methods first, then embeddings of others, then floors, each from the best mean down."""
+    return (KINDS.index(row.kind), -(average(row, metric) or 0.0), row.label)
 
 
 def _best(rows: Sequence[Row], metrics: Sequence[str]) -> frozenset[tuple[str, str, str]]:

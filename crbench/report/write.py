@@ -55,9 +55,9 @@ def name(row: Row) -> str:
 
 def params(row: Row) -> str:
     """Millions of parameters, trained / used at inference."""
-    if not row.n:
+    training = row.records[0].training if row.n else None
+    if training is None:
         return "–"
-    training = row.records[0].training
     return f"{training.params_trainable / 1e6:.2f} / {training.params_inference / 1e6:.2f}"
 
 
@@ -218,12 +218,15 @@ def _csv_line(board: Board, row: Row, direction: str, metric: str, cell: Cell) -
         first = row.records[0]
         line |= {
             "synthetic": int(first.dataset.synthetic),
-            "params_trainable": first.training.params_trainable,
-            "params_inference": first.training.params_inference,
-            "epochs": first.training.epochs,
             "date": date(row),
             "source": " ".join(record.run for record in row.records),
         }
+        if first.training is not None:
+            line |= {
+                "params_trainable": first.training.params_trainable,
+                "params_inference": first.training.params_inference,
+                "epochs": first.training.epochs,
+            }
     return line
 
 
@@ -263,7 +266,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "label": row.label,
         "kind": row.kind,
         "n": row.n,
-        "seeds": [record.training.seed for record in row.records],
+        "seeds": row.seeds,
         "runs": [record.run for record in row.records],
         "marks": list(row.marks),
         "scores": scores,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,35 @@ def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
         ) from error
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Load weights into a model of the same card; anything that does not fit is a UserError."""
+def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> None:
+    """Load weights into a model of the same card; anything that does not fit is a UserError.
+
+    ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
+    dataset may have the same shapes). Keys that older weights lack are not compared.
+    """
     try:
         with safe_open(str(path), framework="pt") as handle:
-            if "crbench" not in (handle.metadata() or {}):
-                raise UserError("these weights were not written by crbench", where=path)
+            _check_about((handle.metadata() or {}).get("crbench"), expected, path)
         load_model(model, str(path), strict=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(
             f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
         ) from error
+
+
+def _check_about(text: str | None, expected: Mapping[str, Any], path: Path) -> None:
+    if text is None:
+        raise UserError("these weights were not written by crbench", where=path)
+    try:
+        about = json.loads(text)
+        differing = [key for key in expected if key in about and about[key] != expected[key]]
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UserError("the weights' statement is damaged", where=path) from error
+    if differing:
+        raise UserError(
+            f"these weights are of another run: their {' and '.join(differing)} "
+            "differ from run.json",
+            where=path,
+            fix="put this run's own weights back, or train it again",
+        )

@@ -1,13 +1,15 @@
 """``crbench embed``: every view of both modalities, once, into one file.
 
-The file states what it was made from (weights, card, cache, splits); ``evaluate`` takes it
-again only where all of that is the same.
+The file states what it was made from; it is taken again only where all of that is the same.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -21,18 +23,22 @@ from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file, sha256_json
 from crbench.models.base import MODALITIES, Method, Modality
 from crbench.models.registry import build
+from crbench.records import Direction, Serves
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.devices import device_name, full_precision, pick_device
 from crbench.runs.folder import RunFolder, RunInfo
-from crbench.runs.train import band_counts, statistics
+from crbench.runs.train import about_weights, statistics
 
-FORMAT = 1
+FORMAT = 2
+PRECISION = "fp32"  # of every embedding, however the weights were trained
 
 
-def load_run(run: RunFolder, data: Cache, device: torch.device) -> Method:
+def load_run(run: RunFolder, device: torch.device) -> Method:
     """The trained model of a run, ready to embed on ``device``."""
-    model = build(run.finished().method_card, band_counts(data))
-    load_weights(run.weights, model)
+    info = run.finished()
+    bands: dict[str, int] = {m: len(info.dataset_card.modality(m).used) for m in MODALITIES}
+    model = build(info.method_card, bands)
+    load_weights(run.weights, model, about_weights(info))
     return model.to(device).eval()
 
 
@@ -54,6 +60,28 @@ def open_run_cache(info: RunInfo, cache: str | Path | None) -> Cache:
     return data
 
 
+def stage_key(
+    *,
+    weights: str,
+    method: str,
+    dataset: str,
+    cache: str,
+    precision: str,
+    device: str,
+    splits: Iterable[str],
+) -> str:
+    """What embeddings follow from, as one digest: digests of the weights, of both cards and of the
+    cache, the precision, the class of device (cpu, cuda) and the splits."""
+    parts = [FORMAT, weights, method, dataset, cache, precision, device, sorted(set(splits))]
+    return sha256_json(parts)
+
+
+def scored_splits(data: Cache) -> list[str]:
+    """All splits that a protocol of the card names."""
+    protocols = data.card.protocols.values()
+    return sorted({name for p in protocols for name in (*p.query, *p.gallery)})
+
+
 def embed_run(
     run_path: str | Path,
     *,
@@ -69,40 +97,90 @@ def embed_run(
     run = RunFolder(Path(run_path))
     info = run.finished()
     data = open_run_cache(info, cache)
-    named = [name for p in data.card.protocols.values() for name in (*p.query, *p.gallery)]
-    wanted = sorted(set(splits or named))
-    key = sha256_json(
-        [FORMAT, sha256_file(run.weights), info.method_card.digest, data.digest, wanted]
+    wanted = splits or scored_splits(data)
+    chosen = pick_device(device)
+    key = stage_key(
+        weights=sha256_file(run.weights),
+        method=info.method_card.digest,
+        dataset=data.card.digest,
+        cache=data.digest,
+        precision=PRECISION,
+        device=chosen.type,
+        splits=wanted,
     )
     if stored_key(run.embeddings) == key:
         return run.embeddings
-    chosen = pick_device(device)
+    started = time.perf_counter()
     torch.set_num_threads(info.threads)
     full_precision()
-    model = load_run(run, data, chosen)
+    model = load_run(run, chosen)
     pairs = Pairs(data, wanted, image_size=model.image_size, device=str(chosen))
     size = info.method_card.train.eval_batch_size
-    with atomic_path(run.embeddings) as temporary, h5py.File(temporary, "w") as file:
-        started = time.perf_counter()
-        file["ids"] = encode(data.ids[pairs.rows].tolist())
-        file["split"] = encode(data.split[pairs.rows].tolist())
-        for modality in MODALITIES:
-            if not any(modality in direction for direction in model.directions):
-                continue
+    arrays: dict[str, np.ndarray] = {}
+    for modality in MODALITIES:
+        if any(modality in direction for direction in model.directions):
             label = f"embedding {data.card.modality(modality).name}"
             for view, array in embed_pairs(model, pairs, modality, size, label, quiet).items():
-                file[f"{modality}/{view}"] = array
-        file.attrs.update({"format": FORMAT, "key": key, "run": str(run.path.name)})
-        file.attrs["seconds"] = time.perf_counter() - started
-        file.attrs["device"] = device_name(chosen)
+                arrays[f"{modality}/{view}"] = array
+    write_embeddings(
+        run.embeddings,
+        data.ids[pairs.rows],
+        arrays,
+        serving(model),
+        split=data.split[pairs.rows],
+        key=key,
+        seconds=time.perf_counter() - started,
+        device=device_name(chosen),
+    )
     return run.embeddings
+
+
+def write_embeddings(
+    path: Path,
+    ids: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    serves: Mapping[Direction, Serves],
+    *,
+    split: np.ndarray | None = None,
+    about: Mapping[str, Any] | None = None,
+    key: str = "",
+    seconds: float = 0.0,
+    device: str = "",
+) -> None:
+    """Write ``ids`` (N,) and ``arrays`` ``<modality>/<view>`` (N, R), each block with a checksum,
+    and which view serves what; ``about`` says where they come from."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file["ids"] = encode(ids.tolist())
+        if split is not None:
+            file["split"] = encode(split.tolist())
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, fletcher32=True)
+        file.attrs.update({"format": FORMAT, "seconds": seconds})
+        served = json.dumps({d: s.model_dump() for d, s in serves.items()})
+        texts = {"key": key, "device": device, "serves": served, "about": json.dumps(about or {})}
+        for name, text in texts.items():
+            file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see vector_files
+
+
+def serving(model: Method) -> dict[Direction, Serves]:
+    """Which view serves the queries and the gallery of each direction."""
+    return {
+        cast(Direction, direction): Serves(
+            query=model.view(cast(Modality, direction[0]), direction, "query"),
+            gallery=model.view(cast(Modality, direction[1]), direction, "gallery"),
+        )
+        for direction in model.directions
+    }
 
 
 @torch.no_grad()
 def embed_pairs(
-    model: Method, pairs: Pairs, modality: Modality, size: int, label: str, quiet: bool
+    model: Method, pairs: Any, modality: Modality, size: int, label: str, quiet: bool
 ) -> dict[str, np.ndarray]:
-    """Every view of one modality of ``pairs``: ``{view: (N, R) float32}``."""
+    """Every view of one modality of ``pairs``: ``{view: (N, R) float32}``.
+
+    ``pairs`` has a length and ``images(modality, positions)``, as :class:`Pairs`.
+    """
     blocks: dict[str, list[np.ndarray]] = {}
     starts = range(0, len(pairs), size)
     for start in track(starts, label, console=Console(stderr=True), disable=quiet, transient=True):
@@ -116,6 +194,6 @@ def stored_key(path: Path) -> str | None:
     """What an embeddings file was made from; None where there is none or it is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            return str(file.attrs["key"])
-    except (OSError, KeyError):
+            return bytes(file.attrs["key"]).decode()
+    except (OSError, KeyError, TypeError, ValueError):
         return None

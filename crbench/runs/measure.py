@@ -107,7 +107,7 @@ def plan(
         each, source = 0.0, "not trained by epochs"
         if there:
             each = sum(sum(r.timings.values()) for r in there) / len(there)
-            epoch_s = there[0].training.seconds / epochs if trained else None
+            epoch_s = there[0].timings["train_s"] / epochs if trained else None
             source = f"its record of {there[0].created[:10]}"
         elif trained and data is not None:
             estimate = measure_epoch(card, data, device=device, threads=threads)

@@ -69,7 +69,7 @@ def probe_run(
     info, device = run.finished(), how.chosen()
     torch.set_num_threads(info.threads)
     full_precision()
-    model = load_run(run, data, device)
+    model = load_run(run, device)
     found: dict[Literal["a", "b"], ProbeEntry] = {}
     for modality in MODALITIES:
         own = sorted(serves, key=lambda d: (d[0] != modality, d[0] != d[1], d))[0]

@@ -156,6 +156,7 @@ class Shelf:
             for path in record_files(places)
             if (record := read_record(path)).dataset.name == self.dataset.name
             and record.protocol.name == self.protocol
+            and record.training is not None
             and record.training.finished
             and record.approximate is None
             and record.dataset.card["normalise"] == self.dataset.normalise
@@ -168,7 +169,8 @@ class Shelf:
             if record.dataset.cache_digest == self.cache_digest:
                 card = parse(MethodCard, record.method.card, where=str(path))
                 # the first made stays: a table must not change because a run was repeated
-                self.found.setdefault((card.digest, record.training.seed), (path, record))
+                seed = record.training.seed if record.training else 0
+                self.found.setdefault((card.digest, seed), (path, record))
         return self
 
     def get(self, job: Job) -> Record | None:

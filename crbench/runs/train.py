@@ -104,14 +104,13 @@ def train(
         print(pairs.figure, file=sys.stderr)
     with held(run.path) if ranks.first else contextlib.nullcontext(), ranks.named("training", KEPT):
         if not ranks.told(run.read).finished:  # by another process, while this one was looking
-            _train(model, pairs, _about(card, data), run, info, ranks, resume, quiet)
+            _train(model, pairs, run, info, ranks, resume, quiet)
     return run.path
 
 
 def _train(
     model: Method,
     pairs: Pairs,
-    about: dict[str, Any],
     run: RunFolder,
     info: RunInfo,
     ranks: Ranks,
@@ -127,7 +126,7 @@ def _train(
     elif model.trained_by == "gradient" and info.method_card.train.epochs:
         info = _loop(model, pairs, run, info, ranks, resume, quiet)
     if ranks.first:
-        save_weights(run.weights, model, about)
+        save_weights(run.weights, model, about_weights(info))
         peak = peak_memory("train", pairs.device)
         run.write(info.model_copy(update={"finished": True, "memory": peak}))
         run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
@@ -160,12 +159,15 @@ def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:
     return {m: {name: found.tolist() for name, found in data.stats(m).items()} for m in "ab"}
 
 
-def _about(card: MethodCard, data: Cache) -> dict[str, Any]:
-    """What travels inside the weights: enough to use them without the run's folder."""
+def about_weights(info: RunInfo) -> dict[str, Any]:
+    """What travels inside the weights: enough to use them without the run's folder, and to tell
+    them from those of another run."""
     return {
-        "method": card.to_dict(),
-        "bands": {m: data.card.modality(m).used for m in "ab"},
-        "statistics": statistics(data),
+        "method": info.method,
+        "bands": {m: info.dataset_card.modality(m).used for m in ("a", "b")},
+        "statistics": info.statistics,
+        "seed": info.seed,
+        "cache_digest": info.cache_digest,
     }
 
 
