@@ -194,7 +194,7 @@ class DatasetCard(Strict):
     protocol: str
     protocols: dict[str, ProtocolCard] = Field(min_length=1)
     headline: list[str] = Field(min_length=1)
-    source: dict[str, Any]
+    source: dict[str, Any] = Field(default_factory=dict)
     licence: str
     citation: str
     where: str

@@ -40,6 +40,15 @@ def build(
         Path | None,
         typer.Option(help="Folder or archive of the raw data.", show_default=False),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="folders|hdf5|torchgeo",
+            help="How your own pairs lie, where the card does not say it.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Cache file instead of the default place.", show_default=False),
@@ -70,10 +79,11 @@ def build(
     from crbench.cards import load_dataset
     from crbench.data.build import build_cache
     from crbench.data.cache import default_path
+    from crbench.data.sources import with_kind
     from crbench.data.sources.ben14k.members import with_members
 
     resolved = load_dataset(card, scale=scale, overrides=tuple(overrides or ()))
-    resolved = with_members(resolved, members, allow_missing)
+    resolved = with_members(with_kind(resolved, form), members, allow_missing)
     path = out or default_path(resolved)
     print(build_cache(resolved, path, source_dir=source, force=force, quiet=quiet))
 

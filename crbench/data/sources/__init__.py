@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crbench.errors import unknown
+from crbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,11 @@ SOURCES = {
     "ben14k": "crbench.data.sources.ben14k.source:open_source",
     "cbrsir-vs": "crbench.data.sources.own.folders:open_source",
     "dsrsid": "crbench.data.sources.dsrsid:open_source",
+    "hdf5": "crbench.data.sources.own.hdf5:open_source",
+    "torchgeo": "crbench.data.sources.own.geo:open_source",
     "folders": "crbench.data.sources.own.folders:open_source",
 }
+OWN = ("folders", "hdf5", "torchgeo")  # forms in which a user's own pairs are read
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,28 @@ class Stream:
     spool: Callable[[Path, bool], Source]
 
 
+def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:
+    """``card`` reading from a source of ``kind`` (one of ``OWN``). Keys of another kind are left
+    behind, but for the rule of the splits."""
+    if kind is None or card.source.get("kind") == kind:
+        return card
+    if kind not in OWN:
+        raise unknown("form of data", kind, OWN, where="--from")
+    kept = card.source if "kind" not in card.source else {}
+    if "split" in card.source:
+        kept = {**kept, "split": card.source["split"]}
+    return card.model_copy(update={"source": {**kept, "kind": kind}})
+
+
 def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | Stream:
     """The source named by ``card.source["kind"]``; those with raw data read ``source_dir``."""
     kind = str(card.source.get("kind", ""))
+    if not kind:
+        raise UserError(
+            "the card says nothing of where the images come from",
+            where=f"{card.name}, source.kind",
+            fix=f"--from {' or '.join(OWN)}, or a [source] table in the card",
+        )
     if kind not in SOURCES:
         raise unknown("source", kind, SOURCES, where=f"{card.name}, source.kind")
     module, name = SOURCES[kind].split(":")

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import numpy as np
 from pydantic import Field
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
-from crbench.data.cache import DAMAGE, brief
 from crbench.data.sources import Block, Source
 from crbench.data.sources.folders import file_fingerprint
 from crbench.data.sources.own import splits
+from crbench.data.sources.own.hdf5 import array_named, find_file, opened
+from crbench.data.sources.own.images import bytes_of_pair
 from crbench.errors import UserError
 
 NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}
@@ -45,8 +45,8 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
     that says what was found.
     """
     table = parse(DsrsidTable, card.source, where=f"{card.name}, [source]")
-    path = _find(card, table, source_dir)
-    with _opened(path) as file:
+    path = find_file(card, source_dir, table.file)
+    with opened(path) as file:
         labels = _labels(file, card, path)
         n = len(labels)
         axes = _both_axes(file, card, n, path)
@@ -58,11 +58,11 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
     named = zip(card.labels.classes, counts, strict=True)
 
     def read(start: int, stop: int) -> Block:
-        with _opened(path) as file:
+        with opened(path) as file:
             a, b = (_rows(file[NAMES[w]], axes[w], start, stop) for w in ("a", "b"))
         return Block(a, b, labels[start:stop])
 
-    held = rows * _bytes_of_pair(card) / 2**20
+    held = rows * bytes_of_pair(card) / 2**20
     return Source(
         ids=ids,
         split=split,
@@ -79,55 +79,9 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
     )
 
 
-def _find(card: DatasetCard, table: DsrsidTable, source_dir: Path | None) -> Path:
-    if source_dir is not None and source_dir.is_file():
-        return source_dir
-    found = source_dir / table.file if source_dir is not None else None
-    if found is not None and found.is_file():
-        return found
-    raise UserError(
-        f"the raw data of {card.name} are not there: no {table.file}",
-        where=source_dir,
-        fix=f"get them ({card.where}), then --source FILE",
-    )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file for reading; what HDF5 raises on a damaged one becomes a UserError."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except UserError:
-        raise
-    except DAMAGE as error:
-        with path.open("rb") as raw:
-            head = raw.read(19)
-        older = head.startswith(b"MATLAB 5.0")  # as v7 and older begin; v7.3 says "MATLAB 7.3"
-        what = "a MATLAB file older than v7.3" if older else f"no sound HDF5 file ({brief(error)})"
-        fix = "save it in MATLAB with '-v7.3'" if older else "get the file again"
-        raise UserError(what, where=path, fix=fix) from error
-
-
-def _array(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    array = file.get(name)
-    if not isinstance(array, h5py.Dataset):
-        inside = [
-            f"{key} {array.dtype} {array.shape}" if isinstance(array, h5py.Dataset) else f"{key}/"
-            for key, array in file.items()
-            if not key.startswith("#")
-        ]
-        raise UserError(
-            f"no array '{name}'; there are: {', '.join(inside[:12]) or 'none'}",
-            where=path,
-            fix="take the file as its authors give it",
-        )
-    return array
-
-
 def _labels(file: h5py.File, card: DatasetCard, path: Path) -> np.ndarray:
     """(N,) int64 from 0 on, from a row, a column or a plain list of numbers from 1 on."""
-    array, top = _array(file, NAMES["labels"], path), len(card.labels.classes)
+    array, top = array_named(file, NAMES["labels"], path), len(card.labels.classes)
     flat = array.dtype.kind in "iuf" and array.size == max(array.shape, default=0) > 0
     values = np.asarray(array[...]).reshape(-1) if flat else np.zeros(1)
     if not flat or not np.isin(values, np.arange(1, top + 1)).all():
@@ -149,7 +103,7 @@ def _both_axes(file: h5py.File, card: DatasetCard, n: int, path: Path) -> dict[s
     arrays, and then by content: along rows and columns neighbouring pixels are alike, along samples
     and channels they are not.
     """
-    arrays = {which: _array(file, NAMES[which], path) for which in ("a", "b")}
+    arrays = {which: array_named(file, NAMES[which], path) for which in ("a", "b")}
     fits = {w: _fitting(arrays[w], NAMES[w], card.modality(w), n, path) for w in arrays}
     pairs = list(product(fits["a"], fits["b"]))
     alike = [pair for pair in pairs if (pair[0][0] == 0) == (pair[1][0] == 0)]
@@ -204,19 +158,13 @@ def _order(axes: Axes) -> str:
     return "(" + ", ".join(letters[k] for k in range(4)) + ")"
 
 
-def _bytes_of_pair(card: DatasetCard) -> int:
-    return sum(
-        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
-    )
-
-
 def _rows_per_block(file: h5py.File, card: DatasetCard, axes: Mapping[str, Axes]) -> int:
     """Pairs per block, within ``BLOCK_BYTES``.
 
     Rows that lie together are read in short blocks; where samples come last, every block touches
     the whole length of the file, so that it is as large as memory allows. Chunks are read whole.
     """
-    most = max(1, BLOCK_BYTES // _bytes_of_pair(card))
+    most = max(1, BLOCK_BYTES // bytes_of_pair(card))
     arrays = {which: file[NAMES[which]] for which in ("a", "b")}
     rows = most if any(axes[which][0] != 0 for which in ("a", "b")) else min(most, 256)
     for which, array in arrays.items():

@@ -16,7 +16,7 @@ from pydantic import Field
 from crbench.cards import DatasetCard, LabelsCard, Strict, parse
 from crbench.data.sources import Block, Source
 from crbench.data.sources.own import splits
-from crbench.data.sources.own.images import describe, load, read_image
+from crbench.data.sources.own.images import bytes_of_pair, describe, load, read_image
 from crbench.data.sources.own.index import SIDES, files_by_key, formats, modality_folders
 from crbench.data.sources.own.labels import (
     Labels,
@@ -111,18 +111,10 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         read=read,
         description=f"{len(ids):,} pairs of files, {labels.layout}",
         fingerprint=f"folders 1 {_fingerprint(root, chosen, classes)}",
-        rows_per_block=rows_per_block(card),
+        rows_per_block=max(1, min(256, BLOCK_BYTES // bytes_of_pair(card))),
         notes=notes,
         missing=len(pairs.lacking),
     )
-
-
-def rows_per_block(card: DatasetCard, most: int = BLOCK_BYTES) -> int:
-    """Pairs whose pixels take at most ``most`` bytes, between 1 and 256."""
-    bytes_of_pair = sum(
-        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
-    )
-    return max(1, min(256, most // bytes_of_pair))
 
 
 def _root(card: DatasetCard, source_dir: Path | None) -> Path:

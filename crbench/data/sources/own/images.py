@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crbench.cards import ModalityCard
+from crbench.cards import DatasetCard, ModalityCard
 from crbench.data.sources.ben14k.tiff import reading
 from crbench.errors import UserError
 
@@ -65,6 +65,13 @@ def arranged(pixels: np.ndarray, modality: ModalityCard) -> np.ndarray:
     if bands == 1 and pixels.shape == (3, *size) and (pixels[1:] == pixels[:1]).all():
         return pixels[:1]
     return pixels
+
+
+def bytes_of_pair(card: DatasetCard) -> int:
+    """Bytes that the pixels of both images of a pair take."""
+    return sum(
+        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
+    )
 
 
 def describe(pixels: np.ndarray) -> str:

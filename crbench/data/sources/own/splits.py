@@ -52,6 +52,12 @@ def draw(
     ``labels`` (N,) int64 for single-label sets; others are drawn without a look at labels. A rule
     that leaves a split without pairs is a UserError.
     """
+    if not table:
+        raise UserError(
+            "neither the data nor the card say which pair is in which split",
+            where=where,
+            fix="give the card a rule: [source.split.shares] with train = 0.7, query = 0.3",
+        )
     rule = parse(SplitRule, dict(table), where=f"{where}, [source.split]")
     single = labels is not None and labels.ndim == 1
     classes = labels if single and labels is not None else np.zeros(len(ids), dtype=np.int64)
