@@ -25,7 +25,7 @@ Scale = Annotated[str | None, typer.Option(help="Overlay of the dataset card.", 
 def find(cache: str, scale: str | None) -> Path:
     """The cache file meant by a path or by a card's name."""
     path = Path(cache)
-    if path.is_file() or path.suffix in (".h5", ".hdf5", ".part"):
+    if path.suffix != ".toml" and (path.is_file() or path.suffix in (".h5", ".hdf5", ".part")):
         return path
     from crbench.cards import load_dataset
     from crbench.data.cache import default_path

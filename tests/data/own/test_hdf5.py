@@ -167,14 +167,8 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     stored = {name: array for name, array in {**arrays, **change}.items() if array is not None}
     path = write(tmp_path / "x.h5", stored)
-    with (
-        pytest.raises(UserError, match=message)
-        if "did" not in message
-        else pytest.raises(UserError) as caught
-    ):
+    with pytest.raises(UserError, match=message):
         build_cache(card(tmp_path), tmp_path / "c.h5", source_dir=path, quiet=True)
-    if "did" in message:
-        assert message in str(caught.value)
     assert not (tmp_path / "c.h5").exists()
 
 

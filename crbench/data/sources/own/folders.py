@@ -157,7 +157,7 @@ def _paired(files: dict[str, dict[str, Path]], labels: Labels) -> Pairs:
         if sides:
             lacking.append(f"'{key}' (no {' and no '.join(sides)})")
     keys = [key for key in wanted if key in a and key in b]
-    unlisted = sum(key not in labels.classes for key in everything) if labels.listed else 0
+    unlisted = sum(key not in labels.classes for key in [*a, *b]) if labels.listed else 0
     return Pairs(files, keys, lacking, unlisted)
 
 

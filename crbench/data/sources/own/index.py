@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from crbench.cards import DatasetCard
@@ -22,7 +23,7 @@ def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) ->
     """The folder of each modality inside ``root``.
 
     By the names given; else a subfolder called ``a`` or ``b`` or as the card calls the modality, in
-    any case; else, of the two subfolders that hold images, the one whose first image fits.
+    any case; else the one subfolder whose first image has the card's size and bands.
     Folders in which nothing but one folder lies, as archives have them, are walked through.
     """
     known = {path.name.lower(): path for path in _subfolders(root)}
@@ -96,24 +97,20 @@ def _through(folder: Path, classes: list[str]) -> Path:
 
 
 def _by_content(root: Path, card: DatasetCard, found: dict[str, Path]) -> dict[str, Path]:
-    """Both folders, where one of the two arrangements alone fits their first images."""
-    folders = [path for path in _subfolders(root) if next(_images(path), None)]
-    if len(folders) != 2:
-        raise _not_found(root, card, next(which for which in SIDES if which not in found))
-    fits = {
-        (which, path): _fits(next(_images(path)), card, which)
+    """Both folders, where one choice alone fits their first images and those ``found`` by name."""
+    first = {path: next(_images(path), None) for path in _subfolders(root)}
+    fitting = {
+        which: [path for path, image in first.items() if image and _fits(image, card, which)]
         for which in SIDES
-        for path in folders
     }
-    arrangements = [
-        pair
-        for pair in (tuple(folders), tuple(reversed(folders)))
-        if all(fits[which, path] for which, path in zip(SIDES, pair, strict=True))
-        and all(found.get(which, path) == path for which, path in zip(SIDES, pair, strict=True))
+    choices = [
+        {"a": a, "b": b}
+        for a, b in product(*({**fitting, **{w: [p] for w, p in found.items()}}[w] for w in SIDES))
+        if a != b
     ]
-    if len(arrangements) != 1:
+    if len(choices) != 1:
         raise _not_found(root, card, next(which for which in SIDES if which not in found))
-    return dict(zip(SIDES, arrangements[0], strict=True))
+    return choices[0]
 
 
 def _fits(path: Path, card: DatasetCard, which: str) -> bool:
