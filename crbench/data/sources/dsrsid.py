@@ -24,7 +24,7 @@ from crbench.data.sources.own.images import bytes_of_pair
 from crbench.errors import UserError
 
 NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}
-BLOCK_BYTES = 192 * 2**20  # of pixels read at once; turning the axes takes as much again
+BLOCK_BYTES = 192 * 2**20  # of pixels read at once, 500 MiB with what turning their axes takes
 LOOK = 32  # samples that tell which axes are spatial, where sizes do not
 Axes = tuple[int, int, int, int]  # where samples, channels, rows and columns lie in the file
 USUAL = ((0, 1, 2, 3), (3, 2, 1, 0))
@@ -72,7 +72,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         rows_per_block=rows,
         notes=[
             f"layout: {', '.join(f'{NAMES[w]} {_order(axes[w])}' for w in ('a', 'b'))}; read "
-            f"{rows:,} pairs at once, {held:,.0f} MiB of pixels and their copy",
+            f"{rows:,} pairs at once, {held:,.0f} MiB of pixels",
             "classes: " + ", ".join(f"{name} {count:,}" for name, count in named),
             words,
         ],

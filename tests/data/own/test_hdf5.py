@@ -209,3 +209,19 @@ def test_files_that_are_none(tmp_path: Path, arrays: dict[str, Any]) -> None:
         open_source(card(tmp_path), tmp_path)
     with pytest.raises(UserError, match="no HDF5 file"):
         open_source(card(tmp_path), tmp_path / "nowhere")
+
+
+def test_values_in_other_files_are_not_followed(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    path = write(tmp_path / "x.h5", arrays)
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        for name in arrays:
+            file[name] = h5py.ExternalLink(str(path), name)
+    with pytest.raises(UserError, match="lie in another file"):
+        open_source(card(tmp_path), tmp_path / "linked.h5")
+    with h5py.File(path, "r+") as file:
+        layout = h5py.VirtualLayout(shape=(N, 2, 8, 6), dtype="f4")
+        layout[:] = h5py.VirtualSource("elsewhere.h5", "a", shape=(N, 2, 8, 6))
+        del file["a/images"]
+        file.create_virtual_dataset("a/images", layout)
+    with pytest.raises(UserError, match="lie in another file"):
+        open_source(card(tmp_path), path)

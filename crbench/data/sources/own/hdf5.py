@@ -122,6 +122,12 @@ def array_named(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     """The array called ``name``; where there is none, a UserError lists those that are there."""
     array = file.get(name)
     if isinstance(array, h5py.Dataset):
+        if array.is_virtual or array.external or array.file.filename != file.filename:
+            raise UserError(
+                f"the values of '{name}' lie in another file, which would go unchecked",
+                where=path,
+                fix="store the array itself",
+            )
         return array
     inside: list[str] = []
 
