@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, runs, studies
+from crbench.cli import boards, caches, doctor, reports, runs, studies
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -90,6 +90,7 @@ runs.register(app)
 caches.register(app)
 studies.register(app)
 boards.register(app)
+reports.register(app)
 doctor.register(app)
 
 

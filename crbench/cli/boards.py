@@ -30,27 +30,28 @@ def leaderboard(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for leaderboard.md and leaderboard.csv.")
+        Path, typer.Option(help="Folder for leaderboard.md, .csv, .tex and .html.")
     ] = Path("results"),
     write: Annotated[bool, typer.Option(help="Write the files, not only print.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Make the board from records: measured rows, and published numbers in tables of their own."""
+    from crbench.report.leaderboard import write_boards
     from crbench.report.published import published_tables
     from crbench.report.tables import boards, read_records
     from crbench.report.terminal import print_boards
-    from crbench.report.write import board_json, write_boards
+    from crbench.report.write import board_json
 
     found = boards(read_records(records or [RECORDS]))
     published = published_tables()
     if write:
-        write_boards(found, published, out)
+        written = write_boards(found, published, out)
     if as_json:
         print(json.dumps(board_json(found, published), indent=2, ensure_ascii=False))
     else:
         print_boards(found, published)
         if write:
-            print(f"written: {out / 'leaderboard.md'}, {out / 'leaderboard.csv'}")
+            print("written: " + ", ".join(map(str, written)))
 
 
 def list_cards(

@@ -68,6 +68,7 @@ class Board:
     metrics: tuple[str, ...]  # shown; the records hold more
     rows: tuple[Row, ...]
     best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
+    not_worse: frozenset[tuple[str, str, str]]  # the same, see significance.py
     notes: tuple[str, ...]
 
     def arrows(self) -> list[str]:

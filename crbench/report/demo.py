@@ -10,15 +10,15 @@ from crbench.records import Record
 from crbench.report.board import Board
 from crbench.report.curves import training_curves
 from crbench.report.grids import run_grid
+from crbench.report.leaderboard import write_boards
 from crbench.report.tables import boards, read_records
 from crbench.report.terminal import print_boards
-from crbench.report.write import write_boards
 
 SHOWN = "cr-jepa"  # the run whose retrievals are drawn
 
 NEXT = """
 Written to {folder}:
-  leaderboard.md, .csv, .json   the board
+  leaderboard.md, .html, …      the board; also .csv, .tex, .json
   grid.png                      CR-JEPA: queries and their top 5 in all four directions
   curves.png                    the losses over the epochs
   */record.json                 what each number was made from

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from crbench.scoring.protocol import DEFINITIONS, DIRECTIONS
 
-__all__ = ["DIRECTIONS", "arrow", "definition", "title"]
+__all__ = ["DIRECTIONS", "arrow", "definition", "family", "title"]
 
 TITLES = {
     "map": "mAP",
@@ -36,6 +36,12 @@ def title(metric: str) -> str:
     """A metric's name for people, e.g. ``"f1_item@5"`` → ``"F1@5 (item)"``."""
     stem, k = _parts(metric)
     return TITLES.get(stem, metric).format(k=k)
+
+
+def family(metric: str) -> str:
+    """The heading under which others print a metric, e.g. ``"f1_item@5"`` → ``"F1@5"``."""
+    stem, k = _parts(metric)
+    return f"F1@{k}" if stem.startswith("f1") else title(metric)
 
 
 def definition(metric: str, label_kind: str) -> str:

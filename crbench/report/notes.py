@@ -8,12 +8,26 @@ from crbench.records import Record
 from crbench.report import metrics as names
 from crbench.report.board import Row
 from crbench.report.metrics import DIRECTIONS, arrow
+from crbench.report.significance import RULE
 
 AT_FLOOR = "°"
 
 
 def board_title(record: Record, sensors: dict[str, str]) -> str:
     """Dataset, what kind of data it is, sensors, protocol and the cache's digest."""
+    return f"{dataset_title(record)} · {setting(record, sensors)}"
+
+
+def setting(record: Record, sensors: dict[str, str]) -> str:
+    """What makes the rows of a board comparable beside the dataset."""
+    return (
+        f"{sensors['a']} / {sensors['b']} · protocol {record.protocol.name} · "
+        f"cache {record.dataset.cache_digest[:12]}"
+    )
+
+
+def dataset_title(record: Record) -> str:
+    """The dataset, and what kind of data it is where its title does not say so."""
     data = record.dataset
     kind = ["synthetic"] if data.synthetic else []
     kind += [data.note] if data.note and data.note.lower() != "synthetic" else []
@@ -24,10 +38,7 @@ def board_title(record: Record, sensors: dict[str, str]) -> str:
         title += f" ({said})"
     elif scale:
         title += f" ({', '.join(scale)})"
-    return (
-        f"{title} · {sensors['a']} / {sensors['b']} · protocol {record.protocol.name} · "
-        f"cache {data.cache_digest[:12]}"
-    )
+    return title
 
 
 def _splits(splits: Sequence[str]) -> str:
@@ -78,8 +89,9 @@ def board_notes(
         "over the runs of the row. They measure different things: another training, other queries.",
         "mean: the mean of the four directions. chance: a random ranking, computed from the "
         "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
-        "Bold: the highest mean in its column among finished rows that did not collapse; no test "
-        "of significance is meant by it.",
+        "Bold: the highest mean in its column among finished rows that were searched exactly and "
+        "did not collapse.",
+        RULE,
     ]
     if any(row.at_floor for row in rows):
         lines.append(

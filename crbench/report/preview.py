@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ACROSS = 3  # pairs side by side
 SIDE = 1.5  # inches
-ROOM = 45  # characters of a caption line under a pair
+ROOM = 2 * SIDE + 0.3  # inches of a caption line under a pair
 LABEL_LINES = 4
 
 
@@ -58,7 +58,7 @@ def pair_sheet(cache: Cache, out: Path, *, n: int = 12) -> Path:
         x = 0.35 + (index % across) * (pair_width + 0.35)
         y = top + (index // across) * pair_height
         labels = sheet.label_lines(label_names(cache, int(row)), ROOM, LABEL_LINES)
-        caption = [(f"{sheet.shorten(str(cache.ids[row]), ROOM)}", sheet.FAINT, False)]
+        caption = [(sheet.wrap(str(cache.ids[row]), ROOM, lines=1)[0], sheet.FAINT, False)]
         caption += [(label, sheet.INK, False) for label in labels]
         sheet.thumbnail(figure, x, y, SIDE, shown["a"][index], sheet.PLAIN, caption)
         sheet.thumbnail(figure, x + SIDE + 0.08, y, SIDE, shown["b"][index], sheet.PLAIN)

@@ -8,8 +8,13 @@ from pathlib import Path
 
 from crbench.cards import PACKAGE
 from crbench.errors import UserError
-from crbench.report.metrics import DIRECTIONS
+from crbench.report.metrics import DIRECTIONS, family
 
+COMPARABLE = {  # may a published row be held against a measured one on the same dataset?
+    "metric-only": "same metric, but query and gallery sets are not published",
+    "unknown": "the source states neither which F1@5 it used nor its protocol",
+    "no": "stated and different",
+}
 BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
 
 
@@ -47,17 +52,12 @@ def fraction(text: str) -> float | None:
     return round(float(text) / 100, 6) if text else None
 
 
-def _heading(metric: str) -> str:
-    stem, _, k = metric.partition("@")
-    return {"map": "mAP", "p": f"P@{k}"}.get(stem, f"F1@{k}")
-
-
 def published_tables() -> list[PublishedTable]:
     """The printed comparisons by dataset and heading, rows in their printed order."""
     tables: dict[tuple[str, str], PublishedTable] = {}
     for name in BOARD_FILES:
         for line in lines(name):
-            key = (line["dataset"], _heading(line["metric"]))
+            key = (line["dataset"], family(line["metric"]))
             sensors = {"a": line["a"], "b": line["b"]}
             table = tables.setdefault(key, PublishedTable(key[0], sensors, key[1]))
             table.rows.append(_row(line, line["method"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,20 +80,54 @@ def thumbnail(
         write(figure, x, y + side + 0.06 + index * LINE, text, color=color, bold=bold)
 
 
-def shorten(text: str, room: int) -> str:
-    """``text`` cut at a word to at most ``room`` characters, with an ellipsis where cut."""
-    if len(text) <= room:
-        return text
-    cut = text[: room - 1].rsplit(" ", 1)[0].rstrip(" ,;")
-    return f"{cut if len(cut) > room // 2 else text[: room - 1]}…"
+@cache
+def text_width(text: str, size: float = FONT) -> float:
+    """Width of a line of text in inches, as it is drawn."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().x1) / 72 if text.strip() else 0.0
 
 
-def label_lines(labels: Sequence[str], room: int, lines: int) -> list[str]:
-    """Labels one a line, at most ``lines`` of them; the last one tells how many are left out."""
-    if len(labels) > lines:
-        kept = [shorten(label, room) for label in labels[: lines - 1]]
-        return [*kept, f"and {len(labels) - lines + 1} more"]
-    return [shorten(label, room) for label in labels]
+def wrap(text: str, room: float, *, size: float = FONT, lines: int | None = None) -> list[str]:
+    """``text`` broken at words into lines at most ``room`` inches wide.
+
+    A word that is wider is broken where it must be. What does not go into ``lines`` is cut, and
+    an ellipsis says so.
+    """
+    found: list[str] = []
+    for word in text.split():
+        if found and text_width(f"{found[-1]} {word}", size) <= room:
+            found[-1] += f" {word}"
+            continue
+        while text_width(word, size) > room and len(word) > 1:
+            cut = next(
+                n
+                for n in range(len(word) - 1, 0, -1)
+                if n == 1 or text_width(word[:n], size) <= room
+            )
+            found.append(word[:cut])
+            word = word[cut:]
+        found.append(word)
+    if lines is None or len(found) <= lines:
+        return found
+    last = found[lines - 1]
+    while last and text_width(f"{last}…", size) > room:
+        last = last[:-1]
+    return [*found[: lines - 1], f"{last.rstrip(' ,;')}…"]
+
+
+def label_lines(labels: Sequence[str], room: float, lines: int) -> list[str]:
+    """Labels one after another, each in as many lines ``room`` inches wide as it needs, later
+    ones of a label set in; labels beyond ``lines`` lines are counted on the last."""
+    found: list[str] = []
+    for index, label in enumerate(labels):
+        first, *others = wrap(label, room - text_width("n")) or [""]
+        parts = [first, *(f"  {part}" for part in others)]
+        left = len(labels) - index - 1
+        if len(found) + len(parts) + (left > 0) > lines and found:
+            return [*found, f"and {left + 1} more"]
+        found += parts
+    return found[:lines]
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -16,6 +16,7 @@ from crbench.records import Record, read_record
 from crbench.report import notes
 from crbench.report.board import Board, Cell, Row, average
 from crbench.report.metrics import DIRECTIONS
+from crbench.report.significance import not_worse
 
 KINDS = ("method", "external", "floor")  # in the order of a board
 FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
@@ -65,13 +66,15 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
     rows = _rows(records)
     rows = [_with_floor(row, rows, metrics) for row in rows]
     rows.sort(key=lambda row: _order(row, metrics[0]))
+    best = _best(rows)
     return Board(
         key=key,
         title=notes.board_title(first, sensors),
         sensors=sensors,
         metrics=metrics,
         rows=(*rows, _chance(first)),
-        best=_best(rows, metrics),
+        best=best,
+        not_worse=not_worse(rows, best),
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
     )
 
@@ -212,16 +215,15 @@ def _order(row: Row, metric: str) -> tuple[int, float, str]:
     return (KINDS.index(row.kind), -(average(row, metric) or 0.0), row.label)
 
 
-def _best(rows: Sequence[Row], metrics: Sequence[str]) -> frozenset[tuple[str, str, str]]:
+def _best(rows: Sequence[Row]) -> frozenset[tuple[str, str, str]]:
     """The highest mean per column among rows that were measured, finished and not collapsed."""
     best = set()
-    for direction in DIRECTIONS:
-        for metric in metrics:
-            known = [
-                (cell.mean, row.label)
-                for row in rows
-                if row.sound and (cell := row.cells.get((direction, metric)))
-            ]
-            top = max((mean for mean, _ in known), default=None)
-            best |= {(label, direction, metric) for mean, label in known if mean == top}
+    for direction, metric in sorted({key for row in rows for key in row.cells}):
+        known = [
+            (cell.mean, row.label)
+            for row in rows
+            if row.sound and (cell := row.cells.get((direction, metric)))
+        ]
+        top = max((mean for mean, _ in known), default=None)
+        best |= {(label, direction, metric) for mean, label in known if mean == top}
     return frozenset(best)

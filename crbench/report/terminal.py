@@ -12,10 +12,9 @@ from rich.text import Text
 from crbench.report import metrics as names
 from crbench.report.board import Board, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
-from crbench.report.notes import AT_FLOOR
 from crbench.report.probes import TITLE, probe_table
 from crbench.report.published import PublishedTable
-from crbench.report.write import cell_lines, name, percent
+from crbench.report.write import cell_lines, name, percent, signs
 
 
 def print_boards(
@@ -76,8 +75,7 @@ def _cell(board: Board, row: Row, direction: str, metric: str) -> Text:
     top, below = cell_lines(row.cells.get((direction, metric)))
     best = (row.label, direction, metric) in board.best
     text = Text(top, style="bold" if best else "")
-    if (direction, metric) in row.at_floor:
-        text.append(AT_FLOOR)
+    text.append(signs(board, row, direction, metric))
     if below:
         text.append("\n" + below.strip("[]").replace(", ", "–"), style="dim")
     return text

@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from crbench.files import write_text
 from crbench.report import metrics as names
 from crbench.report.board import Board, Cell, Row, average
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.notes import AT_FLOOR
 from crbench.report.probes import TITLE, probe_table
-from crbench.report.published import PublishedTable
+from crbench.report.published import COMPARABLE, PublishedTable
+from crbench.report.significance import NOT_WORSE
 
 INTRO = """# Leaderboard
 
@@ -24,13 +23,14 @@ one table share data, cache and protocol. Numbers from different tables do not c
 
 PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."
 
-PUBLISHED_INTRO = """## Published numbers
+PUBLISHED_INTRO = (
+    """## Published numbers
 
 Printed by others, not measured here, in percent as printed. *Comparable* says whether a row may be
-held against a measured row on the same dataset: `metric-only` = same metric, but query and gallery
-sets are not published; `unknown` = the source states neither which F1@5 it used nor its protocol;
-`no` = stated and different.
-"""
+held against a measured row on the same dataset: """
+    + "; ".join(f"`{flag}` = {meaning}" for flag, meaning in COMPARABLE.items())
+    + ".\n"
+)
 
 
 def percent(value: float | None) -> str:
@@ -53,6 +53,12 @@ def name(row: Row) -> str:
     return f"{row.label} (floor)" if row.kind == "floor" else row.label
 
 
+def signs(board: Board, row: Row, direction: str, metric: str) -> str:
+    """The signs behind a value: not significantly worse than the best, not above the floor."""
+    found = NOT_WORSE if (row.label, direction, metric) in board.not_worse else ""
+    return found + (AT_FLOOR if (direction, metric) in row.at_floor else "")
+
+
 def params(row: Row) -> str:
     """Millions of parameters, trained / used at inference."""
     training = row.records[0].training if row.n else None
@@ -66,6 +72,11 @@ def date(row: Row) -> str:
     return max((record.created for record in row.records), default="–")[:10]
 
 
+def plain(text: str) -> str:
+    """Text of a card as Markdown that shows it: no table is broken by it and no HTML begun."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "&#124;").replace("\n", " ")
+
+
 def table_text(head: Sequence[str], lines: Sequence[Sequence[str]], *, left: bool = False) -> str:
     """A Markdown table; all columns but the first are set right unless ``left``."""
     rule = ["---", *["---" if left else "---:"] * (len(head) - 1)]
@@ -76,22 +87,21 @@ def _markdown_cell(board: Board, row: Row, direction: str, metric: str) -> str:
     top, below = cell_lines(row.cells.get((direction, metric)))
     if (row.label, direction, metric) in board.best:
         top = f"**{top}**"
-    if (direction, metric) in row.at_floor:
-        top += AT_FLOOR
+    top += signs(board, row, direction, metric)
     return f"{top}<br><sub>{below}</sub>" if below else top
 
 
 def _measured(board: Board, metric: str) -> str:
-    head = ["method", *board.arrows(), "mean", "n", "params (M)", "date", "marks"]
+    head = ["method", *map(plain, board.arrows()), "mean", "n", "params (M)", "date", "marks"]
     lines = [
         [
-            name(row),
+            plain(name(row)),
             *(_markdown_cell(board, row, direction, metric) for direction in DIRECTIONS),
             percent(average(row, metric)),
             str(row.n) if row.n else "–",
             params(row),
             date(row),
-            "; ".join(row.marks),
+            plain("; ".join(row.marks)),
         ]
         for row in board.rows
     ]
@@ -121,13 +131,13 @@ def markdown(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) 
     if not boards:
         parts.append("No records yet: `crbench demo` makes the first ones.\n")
     for board in boards:
-        parts.append(f"## {board.title}\n")
+        parts.append(f"## {plain(board.title)}\n")
         for metric in board.metrics:
             parts += [f"### {names.title(metric)}, measured\n", _measured(board, metric)]
         if (probes := probe_table(board)) is not None:
             parts += [f"### {TITLE}\n", table_text(*probes[:2]), f"{probes[2]}\n"]
         notes = [*board.notes, PARAMS]
-        parts.append("\n".join(f"- {note}" for note in notes) + "\n")
+        parts.append("\n".join(f"- {plain(note)}" for note in notes) + "\n")
     if published:
         parts.append(PUBLISHED_INTRO)
     for table in published:
@@ -158,6 +168,8 @@ CSV_HEAD = [
     "date",
     "marks",
     "at_floor",
+    "best",
+    "not_worse",
     "comparable",
     "source",
 ]
@@ -213,6 +225,8 @@ def _csv_line(board: Board, row: Row, direction: str, metric: str, cell: Cell) -
         "n": cell.n or "",
         "marks": "; ".join(row.marks),
         "at_floor": int((direction, metric) in row.at_floor),
+        "best": int((row.label, direction, metric) in board.best),
+        "not_worse": int((row.label, direction, metric) in board.not_worse),
     }
     if row.n:
         first = row.records[0]
@@ -242,6 +256,8 @@ def board_json(boards: Sequence[Board], published: Sequence[PublishedTable] = ()
                 "protocol": board.key[3],
                 "headline": list(board.metrics),
                 "rows": [_row_json(row) for row in board.rows],
+                "best": [list(key) for key in sorted(board.best)],
+                "not_worse": [list(key) for key in sorted(board.not_worse)],
                 "notes": list(board.notes),
             }
             for board in boards
@@ -271,9 +287,3 @@ def _row_json(row: Row) -> dict[str, Any]:
         "marks": list(row.marks),
         "scores": scores,
     }
-
-
-def write_boards(boards: Sequence[Board], published: Sequence[PublishedTable], out: Path) -> None:
-    """Write ``leaderboard.md`` and ``leaderboard.csv`` into ``out``, atomically."""
-    write_text(out / "leaderboard.md", markdown(boards, published))
-    write_text(out / "leaderboard.csv", csv_text(boards, published))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from crbench.cards import load_dataset
+from crbench.report.leaderboard import FILES, write_boards
 from crbench.report.published import published_tables
 from crbench.report.study import study_table
 from crbench.report.study_write import csv_text, markdown, title
 from crbench.report.tables import boards, read_records
-from crbench.report.write import write_boards
 from crbench.runs.study import Shelf, jobs, load_study
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -19,7 +19,8 @@ def test_the_committed_boards_follow_from_the_committed_records(tmp_path: Path) 
     records = read_records([RESULTS / "records"])
     assert len(records) >= 30
     write_boards(boards(records), published_tables(), tmp_path)
-    for name in ("leaderboard.md", "leaderboard.csv"):
+    assert len(FILES) == 4
+    for name in FILES:
         assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), "run `make board`"
 
 

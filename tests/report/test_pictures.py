@@ -16,9 +16,10 @@ from crbench.errors import UserError
 from crbench.records import Serves
 from crbench.report import sheet
 from crbench.report.curves import read_curve, training_curves
-from crbench.report.grids import Views, judge, nearest, retrieval_grid
+from crbench.report.grids import MOST, ROOM, judge, retrieval_grid
 from crbench.report.preview import label_names, pair_sheet
 from crbench.report.render import channels, pictures, stretch
+from crbench.report.views import Views, nearest
 
 DIRECTIONS = ("aa", "bb", "ab", "ba")
 SERVES = {direction: Serves(query="v", gallery="v") for direction in DIRECTIONS}
@@ -111,7 +112,8 @@ def test_captions_name_the_shared_labels(cache: Cache) -> None:
         right, lines = judge(cache, query, item)
         theirs = set(label_names(cache, item))
         assert right == bool(mine & theirs)
-        assert len(lines) <= 3
+        assert len(lines) <= MOST
+        assert all(sheet.text_width(line) <= ROOM + 0.01 for line in lines), lines
         if right:
             assert lines[0] == f"shares {len(mine & theirs)} of {len(mine)}, has {len(theirs)}:"
 
@@ -187,10 +189,26 @@ def test_flat_dark_water_stays_dark_and_damage_is_black() -> None:
     assert (shown[1, :, 0, 0] == 0).all() and (shown[2] == 0).all() and np.isfinite(shown).all()
 
 
-def test_labels_are_cut_at_words() -> None:
-    name = "Land principally occupied by agriculture, with significant areas of natural vegetation"
-    assert sheet.shorten(name, 27) == "Land principally occupied…"
-    assert sheet.label_lines(["a", "b", "c", "d"], 27, 3) == ["a", "b", "and 2 more"]
+LONG = "Land principally occupied by agriculture, with significant areas of natural vegetation"
+
+
+def test_a_long_label_is_broken_and_not_cut() -> None:
+    lines = sheet.label_lines([LONG, "Pastures"], ROOM, MOST)
+    assert " ".join(line.strip() for line in lines) == f"{LONG} Pastures"
+    assert len(lines) > 3 and all(line.startswith("  ") for line in lines[1:-1])
+    assert all(sheet.text_width(line) <= ROOM for line in lines)
+    assert sheet.label_lines(["a", "b", "c", "d"], ROOM, 3) == ["a", "b", "and 2 more"]
+    assert sheet.label_lines(["a", "b", "c"], ROOM, 3) == ["a", "b", "c"]
+
+
+def test_text_is_broken_where_it_must_be() -> None:
+    word = "S2A_MSIL2A_20170613T101031_87_48_and_more_of_the_same_name"
+    lines = sheet.wrap(word, 1.5)
+    assert "".join(lines) == word and len(lines) > 1
+    assert all(sheet.text_width(line) <= 1.5 for line in lines)
+    (cut,) = sheet.wrap(LONG, 1.5, lines=1)
+    assert cut.endswith("…") and sheet.text_width(cut) <= 1.5
+    assert sheet.wrap("short", 1.5) == ["short"] and sheet.wrap("", 1.5) == []
 
 
 def test_curves_read_what_training_logged(trained_run: Path, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from crbench.errors import UserError
 from crbench.records import Record, write_record
+from crbench.report.leaderboard import FILES, write_boards
 from crbench.report.published import published_tables
 from crbench.report.tables import average, boards, flatten, read_records
-from crbench.report.write import board_json, csv_text, markdown, write_boards
+from crbench.report.write import board_json, csv_text, markdown
 
 F1 = "f1_item@5"
 Make = Callable[..., Record]
@@ -171,8 +172,7 @@ def test_bytes_do_not_move_with_the_order_of_files(make_record: Make, tmp_path: 
         for number, run in enumerate(runs):
             write_record(folder / "records" / f"{turn}-{number}.json", run)
         write_boards(boards(read_records([folder / "records"])), published_tables(), folder)
-        files = ("leaderboard.md", "leaderboard.csv")
-        written.append([(folder / name).read_bytes() for name in files])
+        written.append([(folder / name).read_bytes() for name in FILES])
     assert written[0] == written[1] == written[2]
 
 

@@ -1,0 +1,119 @@
+"""Pages of HTML from templates: everything that comes from a record is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crbench.report import metrics as names
+from crbench.report.board import Board, average
+from crbench.report.metrics import DIRECTIONS, arrow
+from crbench.report.notes import dataset_title, setting
+from crbench.report.probes import TITLE, probe_table
+from crbench.report.published import COMPARABLE, PublishedTable
+from crbench.report.write import PARAMS, cell_lines, date, params, percent, signs
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+TEMPLATES = Path(__file__).with_name("templates")
+MORE = ("f1_item@5", "f1_query@5", "f1_dataset@5", "map", "p@5", "pair_r@1", "pair_r@5")
+ACROSS = {  # the filter of directions: what each choice shows
+    "aa bb ab ba": "all four",
+    "aa bb": "within one sensor",
+    "ab ba": "across sensors",
+    "ab": "first → second sensor",
+    "ba": "second → first sensor",
+}
+SOURCES = {
+    "method": "measured: methods",
+    "floor": "measured: floors and chance",
+    "external": "measured: embeddings of others",
+    "published": "published, not measured here",
+}
+
+
+def code(text: str) -> Markup:
+    """Plain text as HTML; what stands between backticks becomes code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def more_metrics(board: Board) -> list[str]:
+    """What the records of a board hold beside its headline, as far as a page shows it."""
+    known = {metric for row in board.rows if row.n for _, metric in row.cells}
+    return [metric for metric in MORE if metric in known and metric not in board.metrics]
+
+
+def families(boards: Iterable[Board], published: Iterable[PublishedTable]) -> list[str]:
+    """Headings of all metrics that a page shows, for its filter, headlines first."""
+    found = [names.family(metric) for board in boards for metric in board.metrics]
+    found += [table.heading for table in published]
+    found += [names.family(metric) for board in boards for metric in more_metrics(board)]
+    return list(dict.fromkeys(found))
+
+
+def asset(name: str) -> Markup:
+    """A style sheet or script of ours, to stand inside a page."""
+    from markupsafe import Markup
+
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+@cache
+def environment() -> Environment:
+    """Templates with escaping on; a name that is not there is an error, never an empty place."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"percent": percent, "code": code}
+    found.globals |= {
+        "DIRECTIONS": DIRECTIONS, "ACROSS": ACROSS, "SOURCES": SOURCES, "COMPARABLE": COMPARABLE,
+        "PARAMS": PARAMS, "PROBES": TITLE, "arrow": arrow, "asset": asset, "average": average,
+        "cell_lines": cell_lines, "dataset_title": dataset_title, "date": date,
+        "definition": names.definition, "family": names.family, "more_metrics": more_metrics,
+        "params": params, "probe_table": probe_table, "setting": setting, "signs": signs,
+        "title": names.title,
+    }  # fmt: skip
+    return found
+
+
+def page(template: str, **values: Any) -> str:
+    """A page of a template. ``up`` leads from the page to the site's folder."""
+    return environment().get_template(template).render(values)
+
+
+def board_page(
+    boards: Sequence[Board],
+    published: Sequence[PublishedTable] = (),
+    *,
+    links: dict[tuple[tuple[str, str, str, str], str], str] | None = None,
+    charts: dict[tuple[str, str, str, str], list[Any]] | None = None,
+) -> str:
+    """The board with its filters. Without ``links`` it is one file that needs nothing beside it.
+
+    ``links``: by (board key, row label) where the row's own page lies; ``charts``: by board key.
+    """
+    return page(
+        "board.html",
+        boards=boards,
+        published=published,
+        families=families(boards, published),
+        datasets=list(dict.fromkeys([b.key[0] for b in boards] + [t.dataset for t in published])),
+        links=links or {},
+        charts=charts or {},
+        alone=links is None,
+        up="",
+    )
