@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -164,6 +165,21 @@ def test_a_cut_archive_is_refused(
         build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
     assert str(path) in str(caught.value.where)
     assert not (tmp_path / "c.h5").exists()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_archive_that_ends_between_two_files_is_refused(
+    packed: bool, card: DatasetCard, raw: Path, tmp_path: Path
+) -> None:
+    """Cut where a file ends, an archive looks whole to ``tarfile``; it lacks its end mark."""
+    path = raw / "BigEarthNet-S1-v1.0.tar.gz"
+    content = gzip.decompress(path.read_bytes())
+    with tarfile.open(path) as archive:
+        content = content[: archive.getmembers()[-4].offset]
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(UserError, match="its end is missing") as caught:
+        build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
+    assert str(path) in str(caught.value.where)
 
 
 def test_an_uncompressed_archive_does_as_well(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
@@ -325,14 +341,16 @@ def test_ten_kills_at_random_moments(
         }
     )
     raw = data.write_archives(tmp_path / "raw", data.patches(names, side=120))
-    whole = build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True)
+    whole, begun = tmp_path / "whole.h5", time.monotonic()
+    assert process(card, raw, whole, 50_000, "blocks", "write", 99).wait() == 0
+    takes = time.monotonic() - begun
     out, log = tmp_path / "killed.h5", tmp_path / "killed.h5.part.spool.log"
     chance, kills, seen = random.Random(0), 0, set()
     while kills < 10:
         out.unlink(missing_ok=True)
         build = process(card, raw, out, 50_000, "blocks", "write", 99)
         try:
-            build.wait(timeout=chance.uniform(0.8, 3.0))
+            build.wait(timeout=takes * chance.uniform(0.1, 0.9))
         except subprocess.TimeoutExpired:
             os.kill(build.pid, signal.SIGKILL)
             build.wait()
