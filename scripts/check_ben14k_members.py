@@ -88,7 +88,7 @@ def main() -> int:
         command += ["--source", str(folder), "--out", str(out)]
         command += ["--set", "a.size=[12, 12]", "--set", "b.size=[12, 12]"]
         begun = time.monotonic()
-        subprocess.run(command + ["--quiet"], check=True, cwd=ROOT)
+        subprocess.run([*command, "--quiet"], check=True, cwd=ROOT)
         built = time.monotonic() - begun
         cache = open_cache(out)
         found = {name: len(cache.rows([name])) for name in WANTED}

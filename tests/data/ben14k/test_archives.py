@@ -348,9 +348,9 @@ def test_ten_kills_at_random_moments(
     out, log = tmp_path / "killed.h5", tmp_path / "killed.h5.part.spool.log"
     chance, seen = random.Random(0), set()
     for kill in range(10):
-        # Streaming is a small share of the time: every other kill is drawn by batch, not by clock.
-        by_batch = kill % 2 == 0
-        where = ("spool", "append_jsonl", chance.randrange(2, 20)) if by_batch else LATE
+        # Streaming is a small share of the time: the first kills are drawn by batch, not by clock.
+        by_batch = kill < 5
+        where = ("spool", "append_jsonl", chance.randrange(2, 14)) if by_batch else LATE
         build = process(card, raw, out, 50_000, *where)
         try:
             build.wait(timeout=None if by_batch else takes * chance.uniform(0.1, 0.9))
@@ -361,7 +361,7 @@ def test_ten_kills_at_random_moments(
             assert sha256_file(out) == sha256_file(whole)
             out.unlink()
         seen.add(len(read_jsonl(log)) if log.is_file() else 0)
-    assert len(seen) > 4, "too many kills came at one moment"
+    assert len(seen) >= 5, "too many kills came at one moment"
     assert process(card, raw, out, 50_000, *LATE).wait() == 0
     assert sha256_file(out) == sha256_file(whole)
     assert [path.name for path in tmp_path.glob("killed*")] == ["killed.h5"]
