@@ -139,7 +139,7 @@ def test_the_choice_is_part_of_the_card(card: DatasetCard, tmp_path: Path) -> No
     (tmp_path / "members.txt").write_text(f"{shipped().ids[0]}\n")
     with pytest.raises(UserError, match="the list of members has changed"):
         open_source(card, tmp_path)
-    with pytest.raises(UserError, match="for BigEarthNet alone"):
+    with pytest.raises(UserError, match="means nothing to this dataset"):
         with_members(load_dataset("landsat7-pan-ms"), "all")
 
 
@@ -187,4 +187,4 @@ def test_the_command(
     assert "made with another card" in text
     code, text = crbench("cache", "build", "eurosat-wald", "--members", "all")
     assert code == 2
-    assert "for BigEarthNet alone" in text
+    assert "means nothing to this dataset" in text
