@@ -92,7 +92,7 @@ class Pairs:
 
     def native(self, blocks: Sequence[np.ndarray]) -> Generator[dict[str, Tensor], None, None]:
         """Pixels of every block on the device, in native dtype (uint16 as int16), not to be kept:
-        where they are streamed, their room is used again."""
+        the next block may lie in the same room."""
         streamed = {w: s for w, s in self.stores.items() if isinstance(s, Streamed)}
         if streamed:
             yield from ahead(streamed, blocks)

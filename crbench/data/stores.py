@@ -7,6 +7,8 @@ device; the bits are the same.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +23,13 @@ from crbench.data.cache import Cache
 from crbench.errors import unknown
 from crbench.scoring.engine import available_memory
 
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
 LOADING = ("auto", "memory", "stream")
-AHEAD = 3  # batches in memory at most: the one in use and those that are read before their turn
+AHEAD = 4  # batches in memory at most: the one in use and those that are read before their turn
 WORKERS = 2  # threads that read: numpy copies without the interpreter lock
 _CHUNK_BYTES = 64 * 2**20
 
@@ -55,8 +62,11 @@ class Resident:
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Native pixels (B, C, H, W) on the device."""
-        if len(positions) and (np.diff(positions) == 1).all():  # a view: nothing is copied
-            native = self.pixels[int(positions[0]) : int(positions[-1]) + 1]
+        first, count = int(positions[0]) if len(positions) else 0, len(positions)
+        if count and positions[-1] - first == count - 1 and (np.diff(positions) == 1).all():
+            native = self.pixels[first : first + count]  # a view: nothing is copied
+        elif self.pixels.device.type == "cpu":  # numpy's new arrays take large pages, torch's not
+            native = torch.from_numpy(self.pixels.numpy()[positions])
         else:
             native = self.pixels.index_select(0, upload(positions, self.pixels.device))
         return native.to(self.device, non_blocking=True)
@@ -76,21 +86,32 @@ class Streamed:
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Native pixels (B, C, H, W) on the device, read now."""
-        return self.deliver(self.read(positions, self.buffer(len(positions))))
+        images = _signed(self.cache.images(self.modality))
+        return self.deliver(torch.from_numpy(images[self.rows[positions]]))
+
+    def ask(self, file: int, positions: np.ndarray) -> None:
+        """Have the system read the images at ``positions`` into its cache, without waiting."""
+        images, rows = self.cache.images(self.modality), np.unique(self.rows[positions])
+        ends = np.flatnonzero(np.diff(rows, append=-1) != 1)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        one = images[:1].nbytes
+        for first, last in zip(rows[starts].tolist(), rows[ends].tolist(), strict=True):
+            span = (last - first + 1) * one
+            os.posix_fadvise(file, images.offset + first * one, span, os.POSIX_FADV_WILLNEED)
 
     def buffer(self, size: int) -> Tensor:
         """Room for ``size`` images in memory from which a GPU copies without waiting.
 
-        One that was given back (``spare``) where it is large enough: fresh memory costs about as
-        much as the copy into it.
+        One that was given back (``spare``) where it is large enough: pinning takes long.
         """
         while self.spare:
             if len(room := self.spare.pop()) >= size:
                 return room
         images = self.cache.images(self.modality)
         dtype = torch.from_numpy(_signed(np.empty(0, images.dtype))).dtype
-        pinned = self.device.type == "cuda"
-        return torch.empty((size, *images.shape[1:]), dtype=dtype, pin_memory=pinned)
+        if self.device.type == "cuda":
+            return torch.empty((size, *images.shape[1:]), dtype=dtype, pin_memory=True)
+        return torch.from_numpy(_signed(np.empty((size, *images.shape[1:]), images.dtype)))
 
     def read(self, positions: np.ndarray, out: Tensor) -> Tensor:
         """Copy the images at ``positions`` to the head of ``out``, all bands as stored."""
@@ -112,7 +133,57 @@ Store = Resident | Streamed
 def ahead(
     stores: dict[str, Streamed], blocks: Sequence[np.ndarray]
 ) -> Generator[dict[str, Tensor], None, None]:
-    """Native pixels of every block of positions, in order, read by threads ahead of need.
+    """Native pixels of every block of positions, in order, read before they are asked for.
+
+    What is given must not be kept. For a GPU, threads copy them into pinned memory while it computes. On a processor that would
+    only take time from the training: there a thread has the system bring what comes next into
+    memory, and the copy is made when it is asked for.
+    """
+    gpu = any(store.device.type == "cuda" for store in stores.values())
+    yield from (by_threads if gpu else by_system)(stores, blocks)
+
+
+def by_system(
+    stores: dict[str, Streamed], blocks: Sequence[np.ndarray]
+) -> Generator[dict[str, Tensor], None, None]:
+    """Copies made here. Once pages came from the disk, the system is asked for those of the next
+    ``AHEAD`` blocks; while it holds them all, asking would only cost time."""
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as opened:
+        files = {s: opened.enter_context(open(s.cache.path, "rb")) for s in stores.values()}
+        asked, last = 0, None
+
+        def ask(start: int, stop: int) -> None:
+            for block in blocks[start:stop]:
+                for store, file in files.items():
+                    store.ask(file.fileno(), block)
+
+        for k, block in enumerate(blocks):
+            before = from_disk()
+            found = {name: store.take(block) for name, store in stores.items()}
+            waited = from_disk() > before
+            yield found
+            del found  # so that the next block may lie in the same memory
+            if waited and (last is None or last.done()):
+                if last is not None:
+                    last.result()
+                start, asked = max(asked, k + 1), k + 1 + AHEAD
+                last = pool.submit(ask, start, asked)
+        if last is not None:
+            last.result()
+
+
+def from_disk() -> int:
+    """Pages that this thread has waited for so far; 0 where the system does not say or cannot be
+    asked for more."""
+    if resource is None or not hasattr(os, "posix_fadvise"):
+        return 0
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+
+
+def by_threads(
+    stores: dict[str, Streamed], blocks: Sequence[np.ndarray]
+) -> Generator[dict[str, Tensor], None, None]:
+    """Copies made by threads into rooms that are used in turn.
 
     At most ``AHEAD`` blocks are in memory. A block is valid until the next one is asked for: its
     room is then used again, on a GPU when the copy from it has ended; no step waits for that.

@@ -1,7 +1,10 @@
 """The loader: the same batches wherever pixels live, whoever reads, however many share them."""
 
+import itertools
 import multiprocessing
+import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 
@@ -54,12 +57,26 @@ def test_streamed_and_resident_batches_are_equal_to_the_bit(
 
 
 def test_batches_that_are_kept_are_not_overwritten(twin_cache: Path) -> None:
-    """The rooms of streamed pixels are used again; what was given out must not change."""
     resident, streamed = both(twin_cache, size=32)
     blocks = epoch_batches(len(resident), 0, 0, 8)
-    assert len(blocks) > 2 * stores.AHEAD
-    for one, other in zip(resident.batches(blocks), list(streamed.batches(blocks)), strict=True):
+    kept = zip(list(resident.batches(blocks)), list(streamed.batches(blocks)), strict=True)
+    for block, (one, other) in zip(blocks, kept, strict=True):
         equal(one, other)
+        equal(one, resident.batch(block))
+
+
+def test_threads_give_the_same_pixels_in_rooms_that_are_used_again(twin_cache: Path) -> None:
+    """The way to a GPU; here into plain memory."""
+    resident, streamed = both(twin_cache)
+    blocks = epoch_batches(len(resident), 0, 0, 8)
+    assert len(blocks) > 2 * stores.AHEAD
+    seen = set()
+    for one, other in zip(
+        resident.native(blocks), stores.by_threads(streamed.stores, blocks), strict=True
+    ):
+        equal(one, other)
+        seen.add(other["b"].data_ptr())
+    assert len(seen) == stores.AHEAD
 
 
 def test_at_most_so_many_batches_are_read_ahead(
@@ -75,7 +92,7 @@ def test_at_most_so_many_batches_are_read_ahead(
 
     monkeypatch.setattr(stores.Streamed, "read", counted)
     blocks = epoch_batches(len(streamed), 0, 0, 4)
-    found = streamed.batches(blocks)
+    found = stores.by_threads(streamed.stores, blocks)
     before = threading.active_count()
     for taken in range(1, 4):
         next(found)
@@ -93,9 +110,47 @@ def test_an_error_in_a_reading_thread_is_not_lost(
     def fail(*_: object) -> None:
         raise OSError("injected")
 
+    blocks = epoch_batches(len(streamed), 0, 0, 8)
     monkeypatch.setattr(stores.Streamed, "read", fail)
     with pytest.raises(OSError, match="injected"):
-        list(streamed.batches(epoch_batches(len(streamed), 0, 0, 8)))
+        list(stores.by_threads(streamed.stores, blocks))
+    monkeypatch.setattr(stores.Streamed, "ask", fail)
+    pages = itertools.count()
+    monkeypatch.setattr(stores, "from_disk", lambda: next(pages))
+    with pytest.raises(OSError, match="injected"):
+        list(streamed.batches(blocks))
+
+
+def test_the_system_is_asked_for_the_bytes_of_the_next_batches(
+    twin_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, streamed = both(twin_cache)
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        stores.os, "posix_fadvise", lambda _, start, count, __: asked.append((start, count)),
+        raising=False,
+    )  # fmt: skip
+    monkeypatch.setattr(stores.os, "POSIX_FADV_WILLNEED", 3, raising=False)
+    pages = itertools.count()
+    monkeypatch.setattr(stores, "from_disk", lambda: next(pages))
+    store = streamed.stores["b"]
+    assert isinstance(store, stores.Streamed)
+    images = store.cache.images("b")
+    one = images[:1].nbytes
+    store.ask(0, np.array([7, 3, 4, 5, 3, 90]))
+    starts = [images.offset + row * one for row in (3, 7, 90)]
+    assert asked == list(zip(starts, [3 * one, one, one], strict=True))
+    asked.clear()
+    found = streamed.batches(epoch_batches(len(streamed), 0, 0, 1))
+    next(found)
+    next(found)
+    assert len(asked) <= 2 * stores.AHEAD
+    assert len(list(found)) == 94
+    assert len(set(asked)) == len(asked), "asked twice"
+    asked.clear()
+    monkeypatch.setattr(stores, "from_disk", lambda: 7)
+    list(streamed.batches(epoch_batches(len(streamed), 0, 0, 1)))
+    assert asked == []  # the system holds the pages
 
 
 def test_an_epoch_is_that_of_the_committed_runs_and_can_be_entered_anywhere() -> None:
@@ -228,3 +283,19 @@ def test_cards_without_chosen_bands_keep_their_digest() -> None:
     chosen = card.with_bands(["a=VH"])
     assert chosen.digest != card.digest
     assert chosen.content == card.content  # the same cache serves both
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be asked")
+def test_pages_that_were_put_out_of_memory_are_noticed(tmp_path: Path, twin_cache: Path) -> None:
+    path = Path(shutil.copy(twin_cache, tmp_path / "ben-14k-twin.h5"))
+    _, streamed = both(path)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = stores.from_disk()
+    list(streamed.batches(epoch_batches(len(streamed), 0, 0, 8)))
+    again = stores.from_disk()
+    list(streamed.batches(epoch_batches(len(streamed), 0, 0, 8)))
+    assert stores.from_disk() == again
+    if again == before:
+        pytest.skip("this file system keeps its pages in memory")
