@@ -135,9 +135,9 @@ def ahead(
 ) -> Generator[dict[str, Tensor], None, None]:
     """Native pixels of every block of positions, in order, read before they are asked for.
 
-    What is given must not be kept. For a GPU, threads copy them into pinned memory while it computes. On a processor that would
-    only take time from the training: there a thread has the system bring what comes next into
-    memory, and the copy is made when it is asked for.
+    What is given must not be kept. For a GPU, threads copy it into pinned memory while it computes.
+    On a processor that would only take time from the training: there a thread has the system bring
+    what comes next into memory, and the copy is made when it is asked for.
     """
     gpu = any(store.device.type == "cuda" for store in stores.values())
     yield from (by_threads if gpu else by_system)(stores, blocks)
