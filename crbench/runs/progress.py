@@ -25,8 +25,12 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM into ``Stop.asked``; a second one acts as usual."""
+def stop_on_signal(*, patient: bool = False) -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into ``Stop.asked``; a second one acts as usual.
+
+    ``patient``: later ones change nothing. A rank is told to stop by the terminal or the cluster
+    and once more by torchrun, which itself kills what does not end in half a minute.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -35,7 +39,8 @@ def stop_on_signal() -> Iterator[Stop]:
 
     def ask(number: int, frame: Any) -> None:
         stop.asked = True
-        signal.signal(number, before[signal.Signals(number)])
+        if not patient:
+            signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, ask)

@@ -280,7 +280,7 @@ def _loop(
     spent, mark = float(position["seconds"]), time.perf_counter()
     saved, epoch_spent = mark, float(position["epoch_seconds"])
     terms: dict[str, float] = dict(position["terms"])
-    with stop_on_signal() as stop, training_bar(info, total, quiet) as bar:
+    with stop_on_signal(patient=ranks.size > 1) as stop, training_bar(info, total, quiet) as bar:
         bar.start(int(position["step"]))
         for epoch in range(first_epoch, card.epochs):
             blocks = epoch_batches(len(pairs), info.seed, epoch, size, start=skip, **share)
