@@ -11,6 +11,8 @@ One row of the result per key, medians of --repeats:
   loss_rel_diff        largest relative difference of the two losses from equal weights
   no_pred_over_full    step with loss.pred = 0 ÷ full step
   data_wait_fraction   time spent in the loader ÷ loader and step
+  core                 the first two and the fourth by processor time (all threads), which other
+                       work on the machine moves less than the clock; CPU only
 On a GPU also pairs_per_s, memory_gib and epochs_400_min (BEN-14K, extrapolated).
 """
 
@@ -175,15 +177,17 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
 
     times: dict[str, list[float]] = {}
+    core: dict[str, list[float]] = {}
     differences: list[float] = []
 
     def timed(name: str, job: Callable[[], Any], keep: bool) -> Any:
-        start = time.perf_counter()
+        start, spent = time.perf_counter(), time.process_time()
         found = job()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if keep:
             times.setdefault(name, []).append(time.perf_counter() - start)
+            core.setdefault(name, []).append(time.process_time() - spent)
         return found
 
     for turn in range(args.repeats + 1):  # the first warms up
@@ -199,10 +203,8 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     flops = fewest_flops(full, BANDS) * size
     peak = 2 * side**3 / t["matmul"]
     result: dict[str, Any] = {
-        "fraction_of_matmul": flops / t["step"] / peak,
-        "over_plain_step": t["step"] / t["plain"],
+        **ratios(t, flops, side),
         "loss_rel_diff": max(differences),
-        "no_pred_over_full": t["no_pred"] / t["step"],
         "data_wait_fraction": t["data"] / (t["data"] + t["step"]),
         "gflops_per_pair": flops / size / 1e9,
         "matmul_gflops_per_s": peak / 1e9,
@@ -216,9 +218,22 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "versions": provenance.versions(),
         "date": provenance.now_utc()[:10],
     }
+    if device.type == "cpu":
+        spent = {name: statistics.median(values) for name, values in core.items()}
+        result["core"] = ratios(spent, flops, side)
+        result["core_seconds"] = spent
     if device.type == "cuda":
         result |= long_run(step, batches, size, args.steps, device)
     return result
+
+
+def ratios(t: dict[str, float], flops: float, side: int) -> dict[str, float]:
+    """What the seconds of the variants say of each other."""
+    return {
+        "fraction_of_matmul": flops / t["step"] / (2 * side**3 / t["matmul"]),
+        "over_plain_step": t["step"] / t["plain"],
+        "no_pred_over_full": t["no_pred"] / t["step"],
+    }
 
 
 def loader(folder: Path, side: int, size: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
