@@ -32,8 +32,8 @@ def script() -> ModuleType:
 
 @pytest.mark.parametrize("settings", [[], ["loss.pred=0.0"], ["loss.targets=live"]])
 def test_the_closed_formula_is_what_a_step_does(script: ModuleType, settings: list[str]) -> None:
-    """Counted by torch on the paper's size, on tensors without memory, losses apart; attention's backward
-    pass computes the scores anew there (5 products, not 4), and all patches get a gradient."""
+    """Counted by torch at the paper's size, on tensors without memory. The count is a little higher:
+    attention's backward pass computes its scores anew, and patches that stay hidden have one too."""
     card = load_method("cr-jepa", overrides=settings)
     with FakeTensorMode():
         model = build(card, script.BANDS)
