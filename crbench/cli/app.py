@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, reports, runs, studies
+from crbench.cli import boards, caches, doctor, embed, reports, runs, studies
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -87,6 +87,7 @@ def root(
 
 
 runs.register(app)
+embed.register(app)
 caches.register(app)
 studies.register(app)
 boards.register(app)

@@ -1,4 +1,4 @@
-"""Commands that make runs: demo, train, embed, evaluate."""
+"""Commands that make runs and score: demo, train, evaluate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Run, Seed, picture
+from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Seed, picture
 from crbench.errors import UserError
 
 
@@ -99,18 +99,6 @@ def train(
     print(folder)
     if not quiet:
         print(f"next: crbench evaluate {folder}")
-
-
-def embed(
-    run: Run,
-    cache: CacheFile = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
-) -> None:
-    """Embed every item of the dataset with a trained run; leaves embeddings.h5 in its folder."""
-    from crbench.runs.embed import embed_run
-
-    print(embed_run(run, cache=cache, device=device, quiet=quiet))
 
 
 def evaluate(
@@ -260,7 +248,6 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5"
     )(train)
-    app.command(epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0")(embed)
     app.command(
         epilog="Example: crbench evaluate runs/ben-14k-twin/cr-jepa@tiny/seed0 --grid g.png; "
         "crbench evaluate mine.npz --dataset ben-14k-twin --name mine"

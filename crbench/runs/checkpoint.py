@@ -74,11 +74,19 @@ def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> N
     """Load weights into a model of the same card; anything that does not fit is a UserError.
 
     ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
-    dataset may have the same shapes). Keys that older weights lack are not compared.
+    dataset may have the same shapes). Keys that older runs or weights lack are not compared.
     """
+    about = read_about(path)
+    stated = {key: value for key, value in expected.items() if value != {}}
+    differing = [key for key in stated if key in about and about[key] != stated[key]]
+    if differing:
+        raise UserError(
+            f"these weights are of another run: their {' and '.join(differing)} "
+            "differ from run.json",
+            where=path,
+            fix="put this run's own weights back, or train it again",
+        )
     try:
-        with safe_open(str(path), framework="pt") as handle:
-            _check_about((handle.metadata() or {}).get("crbench"), expected, path)
         load_model(model, str(path), strict=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         first = str(error).splitlines()[0]
@@ -87,18 +95,17 @@ def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> N
         ) from error
 
 
-def _check_about(text: str | None, expected: Mapping[str, Any], path: Path) -> None:
-    if text is None:
-        raise UserError("these weights were not written by crbench", where=path)
+def read_about(path: Path) -> dict[str, Any]:
+    """What ``save_weights`` was told about the weights at ``path``."""
     try:
-        about = json.loads(text)
-        differing = [key for key in expected if key in about and about[key] != expected[key]]
-    except (json.JSONDecodeError, TypeError) as error:
-        raise UserError("the weights' statement is damaged", where=path) from error
-    if differing:
+        with safe_open(str(path), framework="pt") as handle:
+            text = (handle.metadata() or {}).get("crbench")
+        about = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).splitlines()[0]
         raise UserError(
-            f"these weights are of another run: their {' and '.join(differing)} "
-            "differ from run.json",
-            where=path,
-            fix="put this run's own weights back, or train it again",
-        )
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error
+    if not isinstance(about, dict):
+        raise UserError("these weights were not written by crbench", where=path)
+    return about

@@ -1,0 +1,97 @@
+"""The command that embeds: a run's dataset, other images, or a dataset by a frozen encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crbench.cli.options import CacheFile, Device, Quiet, Seed
+from crbench.errors import UserError
+
+
+def embed(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder, as written by train.", show_default=False),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|CACHE",
+            help="Embed these instead of the run's dataset.",
+            show_default=False,
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="a or b: what a folder holds.", show_default=False)
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="timm:NAME", help="A frozen encoder instead of a run.", show_default=False
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The encoder's weights: .safetensors or .pth.", show_default=False),
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="The encoder untrained, from --seed.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset card for the encoder.", show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File instead of the usual place.", show_default=False),
+    ] = None,
+    cache: CacheFile = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Embed a run's dataset, other images with a run, or a dataset with a frozen encoder."""
+    with_run = {"--images": images, "--modality": modality}
+    with_encoder = {"--weights": weights, "--dataset": dataset, "--random-weights": random_weights}
+    if (run is None) == (encoder is None):
+        raise UserError("name a run folder, or an --encoder and its --dataset", where="embed")
+    for option, value in dict(with_run if encoder else with_encoder).items():
+        if value:
+            other = "a run" if encoder else "--encoder"
+            raise UserError(f"{option} goes with {other} alone", fix=f"leave {option} out")
+    if encoder is not None:
+        from crbench.runs.frozen import embed_encoder
+
+        if dataset is None:
+            raise UserError("which dataset?", where="--encoder", fix="name its card by --dataset")
+        path = embed_encoder(
+            encoder, dataset, weights=weights, random_weights=random_weights, seed=seed,
+            cache=cache, out=out, device=device, quiet=quiet,
+        )  # fmt: skip
+        print(path)
+        if not quiet:
+            print(f"next: crbench evaluate {path} --dataset {dataset}")
+    elif run is not None and images is not None:
+        from crbench.runs.embed_images import embed_images
+
+        if cache is not None:
+            raise UserError("--cache does not go with --images", fix="give the cache as --images")
+        print(embed_images(run, images, modality=modality, out=out, device=device, quiet=quiet))
+    elif run is not None:
+        from crbench.runs.embed import embed_run
+
+        for option, value in (("--modality", modality), ("--out", out)):
+            if value is not None:
+                raise UserError(f"{option} goes with --images alone", fix=f"leave {option} out")
+        print(embed_run(run, cache=cache, device=device, quiet=quiet))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command to ``app``."""
+    app.command(
+        epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0 --images photos "
+        "--modality b; crbench embed --encoder timm:resnet18 --weights resnet18.safetensors "
+        "--dataset ben-14k-twin"
+    )(embed)

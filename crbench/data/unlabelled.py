@@ -1,0 +1,131 @@
+"""Images without labels, splits or partners: a folder of files, or one side of a cache.
+
+They are read as the card of one modality says, in the bands that a model sees, and never cast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crbench.cards import ModalityCard
+from crbench.data.cache import open_cache
+from crbench.data.pairs import resize
+from crbench.data.sources.ben14k.tiff import reading
+from crbench.data.sources.own.images import LOADERS, read_image
+from crbench.data.sources.own.index import files_by_key
+from crbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """``ids`` (N,) str and ``read(positions)``: native pixels (n, C, H, W) in the bands in use."""
+
+    ids: np.ndarray
+    read: Callable[[np.ndarray], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def image_folder(folder: Path, modality: ModalityCard) -> Images:
+    """The PNG, JPEG, GeoTIFF, .npy and .npz files under ``folder``; ids are their names without
+    the ending, behind their subfolder if they lie in one.
+
+    A GeoTIFF whose bands are described is read by their names, in any order and with others beside
+    them; other files hold the card's bands in the card's order. A file of another size or type, and
+    one that lacks a band, is a UserError when it is read.
+    """
+    files = files_by_key(folder, "", "")
+    if not files:
+        raise UserError("there is no image in this folder", where=folder,
+                        fix=f"images are files that end in {', '.join(LOADERS)}")  # fmt: skip
+    paths = list(files.values())
+    return Images(
+        np.array(list(files)), lambda at: np.stack([_image(paths[i], modality) for i in at])
+    )
+
+
+def _image(path: Path, modality: ModalityCard) -> np.ndarray:
+    """One image (C, H, W) in the bands in use."""
+    names = _descriptions(path)
+    if not names:
+        places = [modality.bands.index(band) for band in modality.used]
+        return read_image(path, modality)[places]
+    if missing := [band for band in modality.used if band not in names]:
+        raise UserError(
+            f"{modality.name} needs the bands {', '.join(missing)}, the file has "
+            + ", ".join(map(str, names)),
+            where=path,
+            fix="add the missing bands, or train on the others: --bands",
+        )
+    stored = modality.model_copy(update={"bands": names})
+    return read_image(path, stored)[[names.index(band) for band in modality.used]]
+
+
+def _descriptions(path: Path) -> list[str]:
+    """Names of a GeoTIFF's bands; empty where they are not told, or for another kind of file."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return []
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with reading(), rasterio.open(path, driver="GTiff") as file:
+            told = file.descriptions
+    except RasterioError:
+        return []  # reading the pixels says what is wrong
+    return [str(name) for name in told] if told and all(told) else []
+
+
+def cached_images(path: Path, which: str, modality: ModalityCard) -> Images:
+    """All images of modality ``which`` of a cache, of whatever split, in the bands of ``modality``.
+
+    A cache that lacks a band or has another size, type or unit is a UserError.
+    """
+    cache = open_cache(path)
+    stored = cache.card.modality(which)
+    if missing := [band for band in modality.used if band not in stored.bands]:
+        raise UserError(
+            f"{modality.name} needs the bands {', '.join(missing)}, modality {which} of this cache "
+            f"has {', '.join(stored.bands)}",
+            where=path,
+        )
+    for key in ("size", "dtype", "units"):
+        if (have := getattr(stored, key)) != (want := getattr(modality, key)):
+            raise UserError(f"modality {which} of this cache has {key} {have}, the run {want}",
+                            where=path)  # fmt: skip
+    places = [stored.bands.index(band) for band in modality.used]
+    return Images(cache.ids, lambda at: cache.images(which)[at][:, places])
+
+
+class Normalised:
+    """``images`` as a model of a run takes them: z-scored by ``mean`` and ``std`` (C,) per band and
+    resized to ``image_size`` pixels square, like a batch of :class:`crbench.data.pairs.Pairs`."""
+
+    def __init__(
+        self, images: Images, statistics: dict[str, Any], image_size: int, device: torch.device
+    ) -> None:
+        self.source, self.image_size, self.device = images, image_size, device
+        self.mean, self.std = (
+            torch.tensor(statistics[key], dtype=torch.float32, device=device)[:, None, None]
+            for key in ("mean", "std")
+        )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def images(self, modality: str, positions: np.ndarray) -> Tensor:
+        """Images (B, C, S, S) float32 at ``positions``, of the one modality that there is."""
+        native = self.source.read(positions).astype(np.float32)
+        pixels = torch.from_numpy(native).to(self.device)
+        if not bool(torch.isfinite(pixels).all()):
+            bad = int(positions[int((~torch.isfinite(pixels)).flatten(1).any(1).nonzero()[0])])
+            raise UserError("an image holds NaN or infinite values", where=self.source.ids[bad])
+        return resize((pixels - self.mean) / self.std, self.image_size)
