@@ -9,6 +9,8 @@ import typer
 
 from crbench.errors import UserError
 
+Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", show_default=False)]
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
