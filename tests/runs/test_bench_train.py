@@ -32,8 +32,8 @@ def script() -> ModuleType:
 
 @pytest.mark.parametrize("settings", [[], ["loss.pred=0.0"], ["loss.targets=live"]])
 def test_the_closed_formula_is_what_a_step_does(script: ModuleType, settings: list[str]) -> None:
-    """Counted by torch at the paper's size, on tensors without memory. The count is a little higher:
-    attention's backward pass computes its scores anew, and patches that stay hidden have one too."""
+    """Counted by torch at the paper's size, on tensors without memory. A little more is done:
+    attention's backward pass computes scores anew, and hidden patches have a gradient too."""
     card = load_method("cr-jepa", overrides=settings)
     with FakeTensorMode():
         model = build(card, script.BANDS)
