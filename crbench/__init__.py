@@ -10,11 +10,11 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["train", "evaluate"]
+__all__ = ["train", "evaluate", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """``crbench.train`` and ``crbench.evaluate``, imported when first asked for."""
+    """``crbench.train``, ``crbench.evaluate``, ``crbench.load``: imported when first asked for."""
     if name == "train":
         from crbench.runs.train import train
 
@@ -23,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from crbench.runs.evaluate import evaluate
 
         return evaluate
+    if name == "load":
+        from crbench.runs.load import load
+
+        return load
     raise AttributeError(f"module 'crbench' has no attribute '{name}'")

@@ -12,6 +12,8 @@ class UserError(Exception):
     ``what`` names the problem, ``where`` the file, key or row it sits in, ``fix`` the next step.
     """
 
+    exit_code = 2
+
     def __init__(self, what: str, *, where: object = None, fix: str | None = None) -> None:
         super().__init__(what)
         self.what = what
@@ -25,6 +27,12 @@ class UserError(Exception):
         if self.fix:
             parts.append(f"fix: {self.fix}")
         return "\n  ".join(parts)
+
+
+class Collapsed(UserError):
+    """Training was ended because the embeddings collapsed, as it was asked to (exit code 3)."""
+
+    exit_code = 3
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

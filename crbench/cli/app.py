@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, embed, reports, runs, studies
+from crbench.cli import boards, caches, doctor, embed, hub, reports, runs, studies
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -27,12 +27,12 @@ class Guarded(TyperGroup):
     """A command group that reports bad input and interruptions in a sentence, not a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
-        """Run the command; bad input exits with 2, an interruption with 130."""
+        """Run the command; bad input exits with 2, a collapse with 3, an interruption with 130."""
         try:
             return super().invoke(ctx)
         except UserError as error:
             _report(error)
-            raise typer.Exit(2) from None
+            raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if error.errno not in DISK:
                 raise
@@ -92,6 +92,7 @@ caches.register(app)
 studies.register(app)
 boards.register(app)
 reports.register(app)
+hub.register(app)
 doctor.register(app)
 
 

@@ -35,7 +35,11 @@ def embed(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="The encoder's weights: .safetensors or .pth.", show_default=False),
+        typer.Option(
+            metavar="FILE|last|best",
+            help="Of an encoder: .safetensors or .pth; of a run: last, or those of --keep-best.",
+            show_default=False,
+        ),
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The encoder untrained, from --seed.")
@@ -54,13 +58,15 @@ def embed(
 ) -> None:
     """Embed a run's dataset, other images with a run, or a dataset with a frozen encoder."""
     with_run = {"--images": images, "--modality": modality}
-    with_encoder = {"--weights": weights, "--dataset": dataset, "--random-weights": random_weights}
+    with_encoder = {"--dataset": dataset, "--random-weights": random_weights}
     if (run is None) == (encoder is None):
         raise UserError("name a run folder, or an --encoder and its --dataset", where="embed")
     for option, value in dict(with_run if encoder else with_encoder).items():
         if value:
             other = "a run" if encoder else "--encoder"
             raise UserError(f"{option} goes with {other} alone", fix=f"leave {option} out")
+    if run is not None and weights is not None and str(weights) not in ("last", "best"):
+        raise UserError("--weights goes with --encoder alone", fix="of a run: last or best")
     if encoder is not None:
         from crbench.runs.frozen import embed_encoder
 
@@ -76,6 +82,8 @@ def embed(
     elif run is not None and images is not None:
         from crbench.runs.embed_images import embed_images
 
+        if weights is not None:
+            raise UserError("other images are embedded by the last weights", where="--weights")
         if cache is not None:
             raise UserError("--cache does not go with --images", fix="give the cache as --images")
         print(embed_images(run, images, modality=modality, out=out, device=device, quiet=quiet))
@@ -85,7 +93,8 @@ def embed(
         for option, value in (("--modality", modality), ("--out", out)):
             if value is not None:
                 raise UserError(f"{option} goes with --images alone", fix=f"leave {option} out")
-        print(embed_run(run, cache=cache, device=device, quiet=quiet))
+        kept = str(weights or "last")
+        print(embed_run(run, cache=cache, device=device, quiet=quiet, weights=kept))
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,9 @@ Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", sh
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+Weights = Annotated[
+    str, typer.Option(metavar="last|best", help="The last weights, or those of --keep-best.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of initialisation, order and masks.")]
 Epochs = Annotated[

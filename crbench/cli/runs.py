@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import AsJson, CacheFile, Device, Epochs, Quiet, Seed, picture
+from crbench.cli.options import (
+    AsJson,
+    CacheFile,
+    Device,
+    Epochs,
+    Quiet,
+    Seed,
+    Weights,
+    picture,
+)
 from crbench.errors import UserError
 
 
@@ -70,12 +79,51 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.", show_default=False)
     ] = None,
+    eval_every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Score the validation split every N epochs.")
+    ] = 0,
+    keep_last: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Checkpoints kept to go on from.")
+    ] = 1,
+    keep_best: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Keep the weights of the best epoch too, by --eval-every, e.g. map.",
+            show_default=False,
+        ),
+    ] = None,
+    stop_on_collapse: Annotated[
+        bool,
+        typer.Option("--stop-on-collapse", help="End with exit code 3 if embeddings collapse."),
+    ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="tensorboard|wandb|trackio",
+            help="Log there too, beside metrics.jsonl; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a method on a dataset's cache; leaves a run folder with weights and metrics."""
+    """Train a method on a dataset's cache; leaves a run folder with weights and metrics.
+
+    Exit codes: 2 bad input or a loss that is not finite, 3 collapse (--stop-on-collapse), 130
+    stopped by a signal, saved.
+    """
+    from crbench.report.curves import after_training
+    from crbench.runs.folder import Options
     from crbench.runs.ranks import joined
     from crbench.runs.train import train as run_train
 
+    options = Options(
+        eval_every=eval_every,
+        keep_last=keep_last,
+        keep_best=keep_best,
+        stop_on_collapse=stop_on_collapse,
+        track=track or [],
+    )
     with joined() as ranks:
         folder = run_train(
             method,
@@ -93,9 +141,11 @@ def train(
             bands=tuple(bands or ()),
             loading=loading,
             ranks=ranks,
+            options=options,
         )
     if not ranks.first:
         return
+    after_training(folder)
     print(folder)
     if not quiet:
         print(f"next: crbench evaluate {folder}")
@@ -149,6 +199,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    weights: Weights = "last",
     probe: Annotated[
         bool, typer.Option("--probe", help="Add a linear probe, a supervised reference.")
     ] = False,
@@ -196,6 +247,7 @@ def evaluate(
             probe=probe,
             ranks=ranks,
             quiet=quiet or as_json,
+            weights=weights,
         )
     if not ranks.first:
         return

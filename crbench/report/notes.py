@@ -135,8 +135,9 @@ def _run_note(row: Row, sensors: dict[str, str]) -> str:
         file = f"{first.method.card.get('file', 'file')} (SHA-256 {first.method.digest[:12]})"
         return f"{row.label}: {origin(first)}, {file}; their training is not stated; {views}."
     seeds = ", ".join(map(str, row.seeds))
+    kept = training.checkpoint.partition(",")[0]
     trained = (
-        f"{training.epochs} epochs on {training.n_train:,} pairs, {training.checkpoint} checkpoint"
+        f"{training.epochs} epochs on {training.n_train:,} pairs, {kept} checkpoint"
         if training.epochs
         else "not trained by epochs"
     )

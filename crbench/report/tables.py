@@ -46,7 +46,7 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
 
 
 # method, scale, digest of its card, planned epochs, bands in use, index that searched
-RowKey = tuple[str, str, str, int, str, str]
+RowKey = tuple[str, str, str, int, str, str, str]
 
 
 def boards(records: Sequence[Record]) -> list[Board]:
@@ -86,8 +86,8 @@ def _rows(records: list[Record]) -> list[Row]:
     for record in records:  # in order of creation: a later run of the same seed replaces
         method, training = record.method, record.training
         index = str(record.approximate.kind) if record.approximate is not None else "exact"
-        planned = _planned(record) or 0
-        key = (method.name, method.scale, method.digest, planned, _bands(record), index)
+        how = (_planned(record) or 0, _bands(record), index, kept(record))
+        key = (method.name, method.scale, method.digest, *how)
         groups.setdefault(key, {})[training.seed if training else 0] = record
     labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
     rows = []
@@ -147,8 +147,15 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
             extra.insert(0, record.method.scale)
         if record.approximate is not None:
             extra.append(f"approximate, {record.approximate.kind}")
+        if kept(record) != "last":
+            extra.append(kept(record))
         labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")
     return labels
+
+
+def kept(record: Record) -> str:
+    """Which weights were scored: ``last``, or e.g. ``best map on val``."""
+    return record.training.checkpoint.partition(",")[0] if record.training else "last"
 
 
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

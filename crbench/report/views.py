@@ -77,7 +77,8 @@ def open_run(run: Path, *, record: Record | None = None, cache: Path | None = No
     from crbench.data.cache import open_cache
 
     entry = record or read_record(run / "record.json")
-    file = run / "embeddings.h5"
+    best = entry.training is not None and entry.training.checkpoint != "last"
+    file = run / ("embeddings-best.h5" if best else "embeddings.h5")
     views = read_views(file)
     if sha256_file(file) != entry.digests.get("embeddings"):
         raise UserError(

@@ -9,25 +9,24 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from crbench.data.cache import Cache, encode, open_cache
 from crbench.data.pairs import Pairs
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file, sha256_json
-from crbench.models.base import MODALITIES, Method, Modality
+from crbench.models.base import MODALITIES, Method
 from crbench.models.registry import build
 from crbench.records import Direction, Serves
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.devices import device_name, full_precision, pick_device
 from crbench.runs.folder import RunFolder, RunInfo
 from crbench.runs.train import about_weights, statistics
+from crbench.runs.views import embed_pairs, serving
 
 FORMAT = 2
 PRECISION = "fp32"  # of every embedding, however the weights were trained
@@ -39,6 +38,13 @@ def load_run(run: RunFolder, device: torch.device) -> Method:
     bands: dict[str, int] = {m: len(info.dataset_card.modality(m).used) for m in MODALITIES}
     model = build(info.method_card, bands)
     load_weights(run.weights, model, about_weights(info))
+    written = info.digests.get(run.which)
+    if written and sha256_file(run.weights) != written:
+        raise UserError(
+            "the weights are damaged: they are not those that training wrote",
+            where=run.weights,
+            fix="restore the file, or train the run again",
+        )
     return model.to(device).eval()
 
 
@@ -89,12 +95,15 @@ def embed_run(
     cache: str | Path | None = None,
     device: str = "auto",
     quiet: bool = False,
+    weights: str = "last",
 ) -> Path:
     """Embed the pairs of ``splits`` (all that the card's protocols name) and return the file.
 
+    ``weights`` are the last ones or the best ones that ``--keep-best`` kept.
+
     Layout: ``/ids``, ``/split``, ``/a/<view>`` and ``/b/<view>`` (N, R) float32.
     """
-    run = RunFolder(Path(run_path))
+    run = RunFolder(Path(run_path), weights)
     info = run.finished()
     data = open_run_cache(info, cache)
     wanted = splits or scored_splits(data)
@@ -160,34 +169,6 @@ def write_embeddings(
         texts = {"key": key, "device": device, "serves": served, "about": json.dumps(about or {})}
         for name, text in texts.items():
             file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see vector_files
-
-
-def serving(model: Method) -> dict[Direction, Serves]:
-    """Which view serves the queries and the gallery of each direction."""
-    return {
-        cast(Direction, direction): Serves(
-            query=model.view(cast(Modality, direction[0]), direction, "query"),
-            gallery=model.view(cast(Modality, direction[1]), direction, "gallery"),
-        )
-        for direction in model.directions
-    }
-
-
-@torch.no_grad()
-def embed_pairs(
-    model: Method, pairs: Any, modality: Modality, size: int, label: str, quiet: bool
-) -> dict[str, np.ndarray]:
-    """Every view of one modality of ``pairs``: ``{view: (N, R) float32}``.
-
-    ``pairs`` has a length and ``images(modality, positions)``, as :class:`Pairs`.
-    """
-    blocks: dict[str, list[np.ndarray]] = {}
-    starts = range(0, len(pairs), size)
-    for start in track(starts, label, console=Console(stderr=True), disable=quiet, transient=True):
-        positions = np.arange(start, min(start + size, len(pairs)))
-        for view, found in model.embed(pairs.images(modality, positions), modality).items():
-            blocks.setdefault(view, []).append(found.float().cpu().numpy())
-    return {view: np.concatenate(parts) for view, parts in blocks.items()}
 
 
 def stored_key(path: Path) -> str | None:

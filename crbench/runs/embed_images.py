@@ -15,9 +15,10 @@ from crbench.errors import UserError, unknown
 from crbench.files import check_writable, sha256_file
 from crbench.models.base import MODALITIES, Modality
 from crbench.runs.checkpoint import read_about
-from crbench.runs.embed import PRECISION, embed_pairs, load_run, serving, write_embeddings
+from crbench.runs.embed import PRECISION, load_run, write_embeddings
 from crbench.runs.folder import RunFolder
 from crbench.runs.train import device_name, full_precision, pick_device
+from crbench.runs.views import embed_pairs, serving
 
 
 def embed_images(

@@ -44,6 +44,7 @@ def evaluate(
     probe: bool = False,
     ranks: Ranks | None = None,
     quiet: bool = False,
+    weights: str = "last",
 ) -> Record:
     """Score a finished run, or a file of embeddings, and write the record.
 
@@ -51,14 +52,15 @@ def evaluate(
     card, and goes by ``name`` on boards; its record stands beside it unless ``out`` says otherwise.
     ``approximate`` searches the top k by an index of FAISS (ivf, hnsw) and leaves out mAP;
     ``probe`` adds a linear classifier as a supervised reference. Of several ``ranks`` the first
-    embeds and writes, and all return the record.
+    embeds and writes, and all return the record. ``weights`` of a run are the last or the best.
     """
     how = How(device, ranks or Ranks(), approximate, quiet)
-    side = open_side(path, dataset=dataset, name=name, cache=cache)
+    side = open_side(path, dataset=dataset, name=name, cache=cache, weights=weights)
     data = side.data
     key = pick_protocol(data, protocol)
     chosen = data.card.protocols[key]
-    parts = [key if key != data.card.protocol else "", approximate or ""]
+    kept = "" if weights == "last" else weights
+    parts = [kept, key if key != data.card.protocol else "", approximate or ""]
     target = Path(out) if out else side.record_path("-".join(filter(None, parts)))
     if how.ranks.first:
         check_writable(target)

@@ -2,16 +2,20 @@
 
 ::
 
-    run.json             cards, cache, seed, settings: written first, never changed but `finished`
-    metrics.jsonl        one line an epoch
-    checkpoint.pt        full training state, to go on after an interruption
-    weights.safetensors  what embeds
-    embeddings.h5        every view of both modalities
-    record.json          the scores
+    run.json                  cards, cache, seed, settings: written first, completed at the end
+    metrics.jsonl             one line an epoch
+    checkpoint.pt             full training state, to go on after an interruption
+    checkpoint-<step>.pt      older ones, with --keep-last
+    weights.safetensors       what embeds
+    weights-best.safetensors  those of the best epoch on the validation split, with --keep-best
+    embeddings.h5             every view of both modalities
+    record.json               the scores
 """
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,25 @@ from typing import Any
 from pydantic import Field
 
 from crbench.cards import DatasetCard, MethodCard, Strict, parse
-from crbench.errors import UserError
-from crbench.files import read_json, read_jsonl, write_json
+from crbench.errors import UserError, unknown
+from crbench.files import read_json, read_jsonl, sha256_file, write_json
+
+WEIGHTS = ("last", "best")
+
+
+class Options(Strict):
+    """What is looked at and kept while a run trains; none of it changes the weights.
+
+    ``eval_every`` epochs the validation split is scored (0: never), ``keep_last`` checkpoints are
+    kept, and the weights of the epoch with the highest ``keep_best`` (a metric, mean over the
+    directions). ``track`` names trackers beside ``metrics.jsonl``.
+    """
+
+    eval_every: int = Field(default=0, ge=0)
+    keep_last: int = Field(default=1, ge=1)
+    keep_best: str | None = None
+    stop_on_collapse: bool = False
+    track: list[str] = Field(default_factory=list)
 
 
 class RunInfo(Strict):
@@ -48,6 +69,9 @@ class RunInfo(Strict):
     epochs_done: int = 0
     final_terms: dict[str, float] = Field(default_factory=dict)
     memory: dict[str, float] = Field(default_factory=dict)
+    options: Options = Options()
+    best: dict[str, Any] = Field(default_factory=dict)  # metric, value, epoch, step
+    digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of last and best weights
 
     @property
     def method_card(self) -> MethodCard:
@@ -62,9 +86,10 @@ class RunInfo(Strict):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run; reading checks that it is one."""
+    """Paths of a run; reading checks that it is one. ``which`` weights are meant: last or best."""
 
     path: Path
+    which: str = "last"
 
     @property
     def info_path(self) -> Path:
@@ -80,15 +105,24 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        return self.path / "weights.safetensors"
+        return self.path / f"weights{self._suffix}.safetensors"
 
     @property
     def embeddings(self) -> Path:
-        return self.path / "embeddings.h5"
+        return self.path / f"embeddings{self._suffix}.h5"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.which == "last" else f"-{self.which}"
 
     @property
     def record(self) -> Path:
         return self.path / "record.json"
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the weights that are there, by ``"last"`` and ``"best"``."""
+        files = {which: RunFolder(self.path, which).weights for which in WEIGHTS}
+        return {which: sha256_file(path) for which, path in files.items() if path.is_file()}
 
     def exists(self) -> bool:
         """Whether a run was started here."""
@@ -97,7 +131,9 @@ class RunFolder:
     def read(self) -> RunInfo:
         """The run's statement; a folder that is no run is a UserError."""
         if not self.path.is_dir():
-            raise UserError("no such run folder", where=self.path, fix="check the path")
+            near = nearby(self.path)
+            fix = f"runs near it: {', '.join(near)}" if near else "check the path"
+            raise UserError("no such run folder", where=self.path, fix=fix)
         if not self.exists():
             raise UserError(
                 "this folder is not a run: it has no run.json",
@@ -109,6 +145,14 @@ class RunFolder:
     def finished(self) -> RunInfo:
         """As ``read``, but a run whose training has not ended is a UserError."""
         info = self.read()
+        if self.which not in WEIGHTS:
+            raise unknown("weights", self.which, WEIGHTS, where="--weights")
+        if info.finished and self.which == "best" and not self.weights.is_file():
+            raise UserError(
+                "this run kept no best weights",
+                where=self.path,
+                fix="train with --eval-every N --keep-best METRIC, or take --weights last",
+            )
         if info.finished and not self.weights.is_file():
             raise UserError(
                 "weights.safetensors is missing", where=self.path, fix="train the run again"
@@ -131,3 +175,16 @@ def default_run(dataset: str, method: str, scale: str, seed: int) -> Path:
     """``runs/<dataset>/<method>[@scale]/seed<seed>``: where a run goes unless told otherwise."""
     suffix = "" if scale == "paper" else f"@{scale}"
     return Path("runs") / dataset / f"{method}{suffix}" / f"seed{seed}"
+
+
+def nearby(path: Path, most: int = 5) -> list[str]:
+    """Runs whose paths are spelt most like ``path``: under ``runs`` and where ``path`` leads to."""
+    above = next((parent for parent in path.parents if parent.is_dir()), Path("."))
+    places = {Path("runs"), above} - {Path("."), Path("/"), Path.home()}
+    found: set[str] = set()
+    for place in places:
+        for depth in range(1, 5):  # <dataset>/<method>/seed<n> at the usual place, not a whole disk
+            matches = place.glob("/".join(["*"] * depth) + "/run.json")
+            found |= {str(match.parent) for match in itertools.islice(matches, 1000)}
+    wanted = str(path)
+    return difflib.get_close_matches(wanted, sorted(found), n=most, cutoff=0.6)

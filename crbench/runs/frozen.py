@@ -27,7 +27,6 @@ from crbench.models.base import MODALITIES, Method, Modality
 from crbench.records import Direction, Serves
 from crbench.runs.embed import (
     PRECISION,
-    embed_pairs,
     scored_splits,
     stage_key,
     stored_key,
@@ -40,6 +39,7 @@ from crbench.runs.train import (
     open_dataset,
     pick_device,
 )
+from crbench.runs.views import embed_pairs
 from crbench.scoring import DIRECTIONS
 from crbench.seeds import derive
 

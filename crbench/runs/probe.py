@@ -23,9 +23,10 @@ from crbench.errors import UserError
 from crbench.models.base import MODALITIES
 from crbench.records import Direction, ProbeEntry, Serves
 from crbench.runs.devices import full_precision
-from crbench.runs.embed import embed_pairs, load_run
+from crbench.runs.embed import load_run
 from crbench.runs.folder import RunFolder
 from crbench.runs.scored import How
+from crbench.runs.views import embed_pairs
 from crbench.scoring.tiles import one_blas_thread
 
 CLASSIFIER = "logistic regression, L2, C=1, standardised unit vectors"

@@ -49,11 +49,12 @@ class RunSide(Side):
     """A finished run folder."""
 
     info: RunInfo
+    weights: str = "last"
 
     @property
     def run(self) -> RunFolder:
         """The folder and its files."""
-        return RunFolder(self.path)
+        return RunFolder(self.path, self.weights)
 
     def record_path(self, suffix: str) -> Path:
         """``record.json`` in the run's folder."""
@@ -62,7 +63,13 @@ class RunSide(Side):
     def embed(self, how: How) -> Embeddings:
         """The run's embeddings, made where they are not there yet."""
         if how.ranks.first:
-            embed_run(self.path, cache=self.data.path, device=how.device, quiet=how.quiet)
+            embed_run(
+                self.path,
+                cache=self.data.path,
+                device=how.device,
+                quiet=how.quiet,
+                weights=self.weights,
+            )
         how.ranks.wait("waiting for the embeddings")
         return read_embeddings(self.run.embeddings, self.data.ids)
 
@@ -80,7 +87,7 @@ class RunSide(Side):
                 digest=card.digest,
                 card=info.method,
             ),
-            "training": training_entry(info, build(card, band_counts(self.data))),
+            "training": training_entry(info, build(card, band_counts(self.data)), self.weights),
             "digests": {
                 "weights": sha256_file(self.run.weights),
                 "embeddings": sha256_file(vectors.path),
@@ -152,6 +159,7 @@ def open_side(
     dataset: str | None = None,
     name: str | None = None,
     cache: str | Path | None = None,
+    weights: str = "last",
 ) -> Side:
     """The run or the file at ``path``, and the cache to score it on.
 
@@ -160,14 +168,16 @@ def open_side(
     """
     path = Path(path)
     if path.is_dir() or not path.suffix:
-        info = RunFolder(path).finished()
+        info = RunFolder(path, weights).finished()
         for option, given in (("--dataset", dataset), ("--name", name)):
             if given is not None:
                 raise UserError(f"{option} is for files of embeddings: a run brings its own",
                                 where=path, fix=f"leave {option} out")  # fmt: skip
-        return RunSide(path, open_run_cache(info, cache), info)
+        return RunSide(path, open_run_cache(info, cache), info, weights)
     if not path.is_file():
         raise UserError("no such run or file of embeddings", where=path, fix="check the path")
+    if weights != "last":
+        raise UserError("--weights is for runs", where=path, fix="leave it out")
     if dataset is None:
         raise UserError(
             "a file of embeddings does not say which dataset it is of",
@@ -177,18 +187,19 @@ def open_side(
     return FileSide(path, open_dataset(dataset, cache), name)
 
 
-def training_entry(info: RunInfo, model: Method) -> TrainingEntry:
-    """How a run's weights came to be, with its model's parameters counted."""
+def training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry:
+    """How a run's ``weights`` (last, best) came to be, with its model's parameters counted."""
+    best = info.best if weights == "best" else {}
     trainable: Any = (p for p in model.parameters() if p.requires_grad)
     return TrainingEntry(
         seed=info.seed,
-        epochs=info.epochs_done,
+        epochs=best.get("epoch", info.epochs_done),
         epochs_planned=info.method_card.train.epochs,
-        steps=info.steps,
+        steps=best.get("step", info.steps),
         train_splits=info.dataset_card.train_splits,
         n_train=info.n_train,
         seconds=info.seconds,
-        checkpoint="last",
+        checkpoint="best {metric} on val, epoch {epoch}".format(**best) if best else "last",
         device=info.device,
         threads=info.threads,
         precision=info.precision,

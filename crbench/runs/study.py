@@ -159,6 +159,7 @@ class Shelf:
             and record.training is not None
             and record.training.finished
             and record.approximate is None
+            and record.training.checkpoint == "last"
             and record.dataset.card["normalise"] == self.dataset.normalise
             and all(record.modalities[m].bands == self.dataset.modality(m).used for m in ("a", "b"))
         ]

@@ -9,11 +9,11 @@ on a GPU attention's backward pass adds in no fixed order, and weights agree to 
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,17 @@ from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.data.cache import Cache, check_bands, default_path, open_cache
 from crbench.data.pairs import Pairs, epoch_batches
 from crbench.errors import UserError
-from crbench.files import append_jsonl, held, read_jsonl, write_text
+from crbench.files import held
 from crbench.models.base import Method, Step
 from crbench.models.registry import build
-from crbench.runs.checkpoint import load_state, save_state, save_weights
+from crbench.runs.checkpoint import load_latest, save_state, save_weights, tidy
 from crbench.runs.devices import device_name, full_precision, pick_device, precision_of
-from crbench.runs.folder import RunFolder, RunInfo, default_run
+from crbench.runs.folder import Options, RunFolder, RunInfo, default_run
 from crbench.runs.memory import peak_memory
 from crbench.runs.progress import Bar, Stop, stop_on_signal, training_bar
 from crbench.runs.ranks import Ranks, threads_here
 from crbench.runs.step import Stepper, batch_size
+from crbench.runs.watch import Watch, check_options
 from crbench.seeds import derive
 
 KEPT = "the last checkpoint stands: --resume"
@@ -57,14 +58,16 @@ def train(
     bands: Iterable[str] = (),
     loading: str = "auto",
     ranks: Ranks | None = None,
+    options: Options | None = None,
 ) -> Path:
     """Train ``method`` on ``dataset`` and return the run's folder.
 
     ``method`` and ``dataset`` are card names or paths; ``overrides`` are ``key=value`` of the
     method card. A run that exists is never overwritten: ``resume`` goes on with it. ``bands``
     (``"a=VH,VV"``) choose and order what the model sees; ``loading`` (auto, memory, stream) says
-    where the pixels live and changes no bit of the result. ``ranks``, several processes that
-    train one model, need one file system for the run's folder; rank 0 alone writes.
+    where the pixels live, ``options`` what is scored, kept and tracked on the way; neither changes
+    a bit of the weights. ``ranks``, several processes that train one model, need one file system
+    for the run's folder; rank 0 alone writes.
     """
     ranks = ranks or Ranks()
     quiet = quiet or not ranks.first
@@ -92,10 +95,14 @@ def train(
         batch_size(card.train, len(data.rows(splits)), ranks)
     elif ranks.size > 1:
         raise UserError("nothing to share here", where=card.name, fix="start without torchrun")
+    asked = options or Options()
+    if optimised:
+        check_options(asked, data, model)
     info = ranks.told(
-        lambda: _begin(run, card, data, seed, chosen, precision, ranks, resume, quiet)
+        lambda: _begin(run, card, data, seed, chosen, precision, ranks, asked, resume, quiet)
     )
     if info.finished:
+        tidy(run.path, finished=True)
         return run.path
     model = model.to(chosen)
     size = model.image_size
@@ -104,13 +111,14 @@ def train(
         print(pairs.figure, file=sys.stderr)
     with held(run.path) if ranks.first else contextlib.nullcontext(), ranks.named("training", KEPT):
         if not ranks.told(run.read).finished:  # by another process, while this one was looking
-            _train(model, pairs, run, info, ranks, resume, quiet)
+            _train(model, pairs, data, run, info, ranks, resume, quiet)
     return run.path
 
 
 def _train(
     model: Method,
     pairs: Pairs,
+    data: Cache,
     run: RunFolder,
     info: RunInfo,
     ranks: Ranks,
@@ -120,16 +128,19 @@ def _train(
     """Fit or optimise, and leave the weights."""
     full_precision()
     started = time.perf_counter()
+    if ranks.first:
+        tidy(run.path, finished=False)
     if model.trained_by == "fit":
         model.fit(pairs)
         info = info.model_copy(update={"seconds": time.perf_counter() - started})
     elif model.trained_by == "gradient" and info.method_card.train.epochs:
-        info = _loop(model, pairs, run, info, ranks, resume, quiet)
+        info = _loop(model, pairs, data, run, info, ranks, resume, quiet)
     if ranks.first:
         save_weights(run.weights, model, about_weights(info))
         peak = peak_memory("train", pairs.device)
-        run.write(info.model_copy(update={"finished": True, "memory": peak}))
-        run.checkpoint.unlink(missing_ok=True)  # nothing is left to go on with
+        update = {"finished": True, "memory": peak, "digests": run.digests()}
+        run.write(info.model_copy(update=update))
+        tidy(run.path, finished=True)
     ranks.wait("writing the weights")
 
 
@@ -184,6 +195,7 @@ def _begin(
     device: torch.device,
     precision: str,
     ranks: Ranks,
+    options: Options,
     resume: bool,
     quiet: bool,
 ) -> RunInfo:
@@ -204,6 +216,7 @@ def _begin(
         hardware=provenance.hardware(),
         command=provenance.command(),
         created=provenance.now_utc(),
+        options=options,
     )
     if not run.exists():
         if resume and not quiet:
@@ -246,12 +259,13 @@ def _begin(
             where=run.path,
             fix="give the --bands of its run.json, or choose another --out",
         )
-    return before
+    return before if before.finished else before.model_copy(update={"options": options})
 
 
 def _loop(
     model: Method,
     pairs: Pairs,
+    data: Cache,
     run: RunFolder,
     info: RunInfo,
     ranks: Ranks,
@@ -267,21 +281,26 @@ def _loop(
     optimizer, share = take.optimizer, {"rank": ranks.rank, "world": ranks.size}
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "epoch_seconds": 0.0}
     position |= {"sums": {}, "terms": {}}
-    if resume and ranks.told(run.checkpoint.is_file):
-        position = load_state(run.checkpoint, model, optimizer)
-    elif ranks.first and run.metrics.is_file():
-        run.metrics.unlink()
+    if resume:
+        tell = partial(print, file=sys.stderr) if ranks.first else lambda _: None
+        position = load_latest(run.checkpoint, model, optimizer, tell) or position
     first_epoch, skip = divmod(int(position["step"]), per_epoch)
-    if ranks.first:
-        _keep_epochs(run.metrics, first_epoch)
     sums = {name: torch.tensor(value) for name, value in position["sums"].items()}
 
     model.train()
     spent, mark = float(position["seconds"]), time.perf_counter()
     saved, epoch_spent = mark, float(position["epoch_seconds"])
     terms: dict[str, float] = dict(position["terms"])
-    with stop_on_signal(patient=ranks.size > 1) as stop, training_bar(info, total, quiet) as bar:
+    about = about_weights(info)
+    with (
+        stop_on_signal(patient=ranks.size > 1) as stop,
+        training_bar(info, total, quiet) as bar,
+        contextlib.closing(
+            Watch(run, info, pairs, size, data, model, about, bar.say, ranks)
+        ) as watch,
+    ):
         bar.start(int(position["step"]))
+        watch.begin(position, first_epoch)
         for epoch in range(first_epoch, card.epochs):
             blocks = epoch_batches(len(pairs), info.seed, epoch, size, start=skip, **share)
             epoch_mark = time.perf_counter()
@@ -290,6 +309,7 @@ def _loop(
                 found = take(batch, step)
                 for name, value in found.items():
                     sums[name] = sums[name] + value if name in sums else value
+                watch.step(found, step)
                 bar.step(found, size)
                 last = index + 1 == per_epoch
                 if last:  # reading the terms waits for the device, so the time comes after
@@ -297,69 +317,31 @@ def _loop(
                 now = time.perf_counter()
                 seconds = epoch_spent + now - epoch_mark
                 if last:  # the epoch's line goes before its checkpoint
-                    _log(run, epoch, per_epoch, optimizer, terms, size, seconds, ranks.first)
+                    lr = max(group["lr"] for group in optimizer.param_groups)
+                    took = watch.epoch(model, step, terms, lr, per_epoch, seconds)
+                    mark, now = mark + took, now + took  # scoring is no training
                     sums, skip, epoch_spent, seconds = {}, 0, 0.0, 0.0
                 stop.asked = ranks.any(stop.asked)  # all stop at the same step, or none
-                if stop.asked or now - saved > CHECKPOINT_EVERY_S:
+                if stop.asked or watch.ending or now - saved > CHECKPOINT_EVERY_S:
                     position = {
                         "step": step.index + 1,
                         "seconds": spent + now - mark,
                         "epoch_seconds": seconds,
                         "sums": {name: float(value) for name, value in sums.items()},
                         "terms": terms,
+                        "best": watch.best,
                     }
-                    _check_finite(position["sums"], run, epoch)
+                    watch.check(position["sums"], per_epoch)
                     if ranks.first:
-                        save_state(run.checkpoint, model, optimizer, position)
+                        keep = info.options.keep_last
+                        save_state(run.checkpoint, model, optimizer, position, keep)
                     saved = now
+                    watch.kept(step.index + 1)
                     _stop_if_asked(stop, run, step, bar)
     seconds = spent + time.perf_counter() - mark
     update = {"seconds": seconds, "steps": total, "epochs_done": card.epochs, "final_terms": terms}
+    update["best"] = watch.best
     return info.model_copy(update=update)
-
-
-def _log(
-    run: RunFolder,
-    epoch: int,
-    per_epoch: int,
-    optimizer: torch.optim.Optimizer,
-    terms: dict[str, float],
-    size: int,
-    seconds: float,
-    write: bool,
-) -> None:
-    """Append the epoch's means; a loss that is not finite ends the run with its terms named."""
-    _check_finite(terms, run, epoch)
-    if not write:
-        return
-    line = {
-        "epoch": epoch + 1,
-        "step": (epoch + 1) * per_epoch,
-        "lr": max(group["lr"] for group in optimizer.param_groups),
-        **terms,
-        "pairs_per_s": round(per_epoch * size / max(seconds, 1e-9), 1),
-        "seconds": round(seconds, 3),
-    }
-    append_jsonl(run.metrics, line)
-
-
-def _check_finite(terms: dict[str, float], run: RunFolder, epoch: int) -> None:
-    bad = sorted(name for name, value in terms.items() if not math.isfinite(value))
-    if bad:
-        raise UserError(
-            f"the loss is not finite in epoch {epoch + 1}: {', '.join(bad)}",
-            where=run.path,
-            fix="start a new run (another --out) with a lower train.lr or train.clip by --set",
-        )
-
-
-def _keep_epochs(path: Path, epochs: int) -> None:
-    """Drop the lines of epochs that a resumed run will do again."""
-    if not path.is_file():
-        return
-    kept = [line for line in path.read_text().splitlines() if line.endswith("}")][:epochs]
-    if len(read_jsonl(path)) != epochs or len(kept) != epochs:
-        write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _stop_if_asked(stop: Stop, run: RunFolder, step: Step, bar: Bar) -> None:

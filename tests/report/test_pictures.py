@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from matplotlib.image import imread
 from crbench.cards import ModalityCard, ProtocolCard
 from crbench.data.cache import Cache, open_cache
 from crbench.errors import UserError
+from crbench.files import append_jsonl, write_json
 from crbench.records import Serves
 from crbench.report import sheet
 from crbench.report.curves import read_curve, training_curves
@@ -219,3 +221,22 @@ def test_curves_read_what_training_logged(trained_run: Path, tmp_path: Path) -> 
     assert image.shape[1] > 1000 and image[..., :3].std() > 0.05
     with pytest.raises(UserError, match="no training log"):
         read_curve(tmp_path)
+
+
+def test_a_run_of_one_epoch_has_whole_epochs_as_ticks_and_shows_its_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {"map": {"aa": 0.5, "ab": 0.25, "mean": 0.375}, "p@5": {"aa": None, "mean": None}}
+    line = {"epoch": 1, "loss": 2.0, "jepa": 1.0, "seconds": 3.0, "val": {"scores": scores}}
+    append_jsonl(tmp_path / "metrics.jsonl", line)
+    write_json(tmp_path / "run.json", {"method": {"title": "CR-JEPA"}, "seed": 0})
+    assert read_curve(tmp_path).scores == {"map": ([1], [0.375])}
+    figures: list[Any] = []
+    monkeypatch.setattr(
+        "crbench.report.sheet.save", lambda figure, out: figures.append(figure) or out
+    )
+    training_curves([tmp_path], tmp_path / "c.png")
+    assert len(figures[0].axes) == 3
+    for axes in figures[0].axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1.0]
