@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -270,3 +271,21 @@ def test_the_weights_of_the_best_epoch_load_by_themselves(watched: Path) -> None
 
     card = load_method("cr-jepa", scale="tiny", overrides=STEPS)
     load_weights(watched / "weights-best.safetensors", build(card, {"a": 2, "b": 12}), {})
+
+
+def test_two_ranks_watch_and_change_nothing(twin_cache: Path, tmp_path: Path) -> None:
+    """Rank 0 alone scores and writes; both know the best epoch, and the weights stay."""
+    weights = []
+    for name, words in (("plain", []), ("watched", ["--eval-every", "1", "--keep-best", "map"])):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", "2", "-m", "crbench", "train", "cr-jepa", "ben-14k-twin"]
+        command += ["--scale", "tiny", "--epochs", "2", "--set", STEPS[0], "--threads", "1"]
+        command += ["--cache", str(twin_cache), "--out", str(tmp_path / name), "-q", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr
+        weights.append(sha256_file(tmp_path / name / "weights.safetensors"))
+    assert weights[0] == weights[1]
+    lines = read_jsonl(tmp_path / "watched" / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == [1, 2] and all("val" in line for line in lines)
+    best = RunFolder(tmp_path / "watched", "best").finished().best
+    assert best["value"] == max(line["val"]["scores"]["map"]["mean"] for line in lines)
