@@ -42,7 +42,10 @@ def check(python: Path, cwd: Path) -> str:
     for name in ("cr-jepa", "ben-14k-twin"):
         assert f'"{name}"' in listed
     records = ROOT / "results" / "records" / "eurosat-wald" / "cca"
-    board = run(crbench, "leaderboard", "--records", records, "--no-write", cwd=cwd).stdout
+    out = python.parent
+    board = run(crbench, "leaderboard", "--records", records, "--out", out, cwd=cwd).stdout
+    page = (out / "leaderboard.html").read_text(encoding="utf-8")
+    assert "<style>" in page and "aria-sort" in page  # templates, style and script came along
     assert "CSMAE-SESD" in board  # the published tables came along
     assert "Wald-simulated" in board
     assert run(crbench, "--version", cwd=cwd).stdout.startswith("crbench ")

@@ -1,13 +1,17 @@
-"""Commands that draw: grid, map."""
+"""Commands that show: report, grid, map."""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crbench.cli.options import CacheFile, Run, picture
+from crbench.cli.options import AsJson, CacheFile, Quiet, Run, picture
+
+RECORDS = Path("results/records")
 
 RecordFile = Annotated[
     Path | None,
@@ -75,8 +79,55 @@ def draw_map(
     print(run_map(run, out, record=entry, cache=cache, direction=direction, items=items))
 
 
+def report(
+    out: Annotated[Path, typer.Option(help="Folder of the site; an earlier report is replaced.")],
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Record file or folder of records; repeatable. Default: results/records.",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Run folder, or folder of them, for curves, grids and maps; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    ablations: Annotated[Path, typer.Option(help="Folder of the tables that ablate wrote.")] = Path(
+        "results/ablations"
+    ),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a site of all results that opens from disk: board, records, charts, grids, maps."""
+    from crbench.report.site import write_site
+    from crbench.report.studies import written_studies
+    from crbench.report.tables import read_records
+
+    given = list(records or [])
+    if not given and (RECORDS.is_dir() or not runs):
+        given = [RECORDS]
+    given += [folder for folder in runs or [] if any(folder.rglob("record*.json"))]
+    site = write_site(
+        read_records(given),
+        out,
+        runs=runs or [],
+        studies=written_studies(ablations, RECORDS),
+        quiet=quiet or as_json,
+    )
+    if as_json:
+        print(json.dumps(vars(site) | {"path": str(site.path)}, indent=2, ensure_ascii=False))
+        return
+    for reason in site.left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(out / "index.html")
+
+
 def register(app: typer.Typer) -> None:
     """Add this file's commands to ``app``."""
+    app.command(epilog="Example: crbench report --out site --runs runs")(report)
     app.command(
         epilog="Example: crbench grid runs/ben-14k-twin/cr-jepa@tiny/seed0 --wrong-only --queries 3"
     )(grid)

@@ -6,10 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crbench.errors import UserError
 from crbench.files import read_json, read_jsonl
 from crbench.report import metrics, sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NOT_TERMS = {"epoch", "step", "lr", "pairs_per_s", "seconds", "loss", "grad_norm", "val"}
 COLORS = ("#2f6fb2", "#d98a1f", "#1a8f3c", "#a3479b", "#c0392b", "#4f8f8f", "#7a6a4f", "#555b66")
@@ -50,8 +54,13 @@ def read_curve(run: Path) -> Curve:
 
 
 def training_curves(runs: Sequence[Path], out: Path) -> Path:
-    """Write a PNG: a column a run, its whole loss above, its unweighted terms (log) below, and
-    below them the validation scores of runs that have any."""
+    """Write a PNG of the training of runs."""
+    return sheet.save(training_figure(runs), out)
+
+
+def training_figure(runs: Sequence[Path]) -> Figure:
+    """A column a run, its whole loss above, its unweighted terms (log) below, and below them the
+    validation scores of runs that have any."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     curves = [read_curve(run) for run in runs]
@@ -89,7 +98,7 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
                     loc="upper left",
                     bbox_to_anchor=(-0.03, -0.18),
                 )
-    return sheet.save(figure, out)
+    return figure
 
 
 def _panels(curve: Curve) -> list[tuple[str, dict[str, tuple[list[int], list[float]]]]]:

@@ -37,16 +37,29 @@ SOURCES = {
 }
 
 
+INLINE = ((r"`([^`]*)`", "code"), (r"\*\*([^*]+)\*\*", "strong"), (r"\*([^*]+)\*", "em"))
+
+
 def code(text: str) -> Markup:
     """Plain text as HTML; what stands between backticks becomes code."""
+    return prose(text, INLINE[:1])
+
+
+def prose(text: str, marks: Sequence[tuple[str, str]] = INLINE) -> Markup:
+    """A paragraph of a note as HTML: code, strong and emphasis of Markdown, all else escaped."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    found = str(escape(text))
+    for pattern, tag in marks:
+        found = re.sub(pattern, rf"<{tag}>\1</{tag}>", found)
+    return Markup(found)
 
 
 def more_metrics(board: Board) -> list[str]:
     """What the records of a board hold beside its headline, as far as a page shows it."""
-    known = {metric for row in board.rows if row.n for _, metric in row.cells}
+    known = {
+        metric for row in board.rows if row.n for (_, metric), cell in row.cells.items() if cell
+    }
     return [metric for metric in MORE if metric in known and metric not in board.metrics]
 
 
@@ -78,7 +91,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"percent": percent, "code": code}
+    found.filters |= {"percent": percent, "code": code, "prose": prose}
     found.globals |= {
         "DIRECTIONS": DIRECTIONS, "ACROSS": ACROSS, "SOURCES": SOURCES, "COMPARABLE": COMPARABLE,
         "PARAMS": PARAMS, "PROBES": TITLE, "arrow": arrow, "asset": asset, "average": average,

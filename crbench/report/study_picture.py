@@ -13,6 +13,7 @@ from crbench.report.study_write import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 OURS, THEIRS = "#2f6fb2", "#d98a1f"
 PANEL, GAP, LEFT, RIGHT = 1.9, 0.28, 2.3, 0.25  # inches
@@ -20,7 +21,12 @@ TOP, BOTTOM, STEP = 0.95, 0.75, 0.34
 
 
 def write_picture(table: StudyTable, out: Path) -> Path:
-    """Write ``<study>.png``: a panel per direction, percentage points to the reference row.
+    """Write ``<study>.png`` into the folder ``out``."""
+    return sheet.save(study_figure(table), out / f"{table.study.name}.png")
+
+
+def study_figure(table: StudyTable, *, titled: bool = True) -> Figure:
+    """A panel per direction: how far each row lies from the reference row, in percentage points.
 
     Dots are measured means with their 95 % interval over seeds, diamonds the published numbers.
     Rows that vary one number are drawn as lines over it.
@@ -32,12 +38,14 @@ def write_picture(table: StudyTable, out: Path) -> Path:
     tall = 1.9 if curve else max(3, len(rows)) * STEP
     left = 0.75 if curve else LEFT
     width = left + len(shown) * (PANEL + GAP) + RIGHT
-    height = TOP + tall + BOTTOM
+    top = TOP if titled else TOP - 0.24
+    height = top + tall + BOTTOM
     figure = sheet.blank(width, height)
-    sheet.write(figure, 0.15, 0.12, title(table), size=11, bold=True)
+    if titled:
+        sheet.write(figure, 0.15, 0.12, title(table), size=11, bold=True)
     n = max((len(row.records) for row in table.rows), default=0)
     said = f"{names.title(metric)}, percentage points to “{table.study.reference}”"
-    sheet.write(figure, 0.15, 0.36, said, color=sheet.FAINT)
+    sheet.write(figure, 0.15, top - 0.59, said, color=sheet.FAINT)
     sheet.write(
         figure,
         0.15,
@@ -67,7 +75,7 @@ def write_picture(table: StudyTable, out: Path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#e6e8ec", lw=0.6)
         axes.set_axisbelow(True)
-    return sheet.save(figure, out / f"{table.study.name}.png")
+    return figure
 
 
 def _zero() -> Effect:

@@ -45,7 +45,7 @@ def test_the_readme_shows_every_command() -> None:
     names = {words[0] for words in shown}
     assert names >= {
         "doctor", "list", "cache", "train", "embed", "evaluate", "leaderboard", "ablate", "profile",
-        "grid", "map",
+        "grid", "map", "report",
     }  # fmt: skip
     assert {words[1] for words in shown if words[0] == "cache"} == {
         "build", "info", "verify", "preview",
@@ -70,6 +70,8 @@ def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert json.loads((tmp_path / "csmae.json").read_text())["protocol"]["query"] == ["val"]
     for picture in ("pairs.png", "grid.png", "wrong.png", "map.png"):
         assert imread(tmp_path / picture).shape[0] > 500
+    (page,) = (tmp_path / "site" / "rows").glob("ben-14k-twin-cr-jepa-*.html")
+    assert "modality gap" in page.read_text(encoding="utf-8")
     board = (tmp_path / "board" / "leaderboard.md").read_text()
     assert "BEN-14K twin (synthetic)" in board and "CR-JEPA" in board
 
