@@ -144,9 +144,9 @@ def k_curves(row: Row, board: Board) -> Figure | None:
             stems.append((stem, ks))
     if not stems:
         return None
-    figure = sheet.blank(0.6 + 3.4 * len(stems), 3.1)
+    figure = sheet.blank(0.6 + 3.4 * len(stems), 3.2)
     for number, (stem, ks) in enumerate(stems):
-        axes = _axes(figure, (0.6 + number * 3.4, 0.75, 2.8, 1.95))
+        axes = _axes(figure, (0.6 + number * 3.4, 0.85, 2.8, 1.95))
         for direction, color, mark in zip(DIRECTIONS, COLORS, MARKS, strict=False):
             cells = [(k, row.cells.get((direction, f"{stem}@{k}"))) for k in ks]
             line = [(k, cell) for k, cell in cells if cell is not None]
@@ -169,8 +169,8 @@ def k_curves(row: Row, board: Board) -> Figure | None:
         _names(axes, "k", "%" if number == 0 else "")
         if number == 0:
             axes.legend(
-                fontsize=8.5, frameon=False, ncols=4, loc="upper left", borderaxespad=0,
-                bbox_to_anchor=(-0.05, -0.22), labelcolor=sheet.INK,
+                fontsize=8.5, frameon=False, ncols=4 if len(stems) > 1 else 2,
+                loc="upper left", borderaxespad=0, bbox_to_anchor=(-0.05, -0.22), labelcolor=sheet.INK,
                 columnspacing=1.2, handletextpad=0.4,
             )  # fmt: skip
     return figure

@@ -49,5 +49,7 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
     assert box is not None
     width = 100 * figure.get_size_inches()[0]  # its letters are then as large as the page's
     head = f'<svg {box[0]} style="--width: {width:.0f}px" role="img" aria-label="{escape(label)}"'
-    head += ' fill="currentColor" stroke-linejoin="round" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    head += (
+        ' fill="currentColor" stroke-linejoin="round" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
     return Markup(head + text[text.index(">") + 1 :].strip())
