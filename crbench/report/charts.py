@@ -170,7 +170,7 @@ def k_curves(row: Row, board: Board) -> Figure | None:
         if number == 0:
             axes.legend(
                 fontsize=8.5, frameon=False, ncols=4 if len(stems) > 1 else 2,
-                loc="upper left", borderaxespad=0, bbox_to_anchor=(-0.05, -0.22), labelcolor=sheet.INK,
-                columnspacing=1.2, handletextpad=0.4,
+                loc="upper left", borderaxespad=0, bbox_to_anchor=(-0.05, -0.22),
+                labelcolor=sheet.INK, columnspacing=1.2, handletextpad=0.4,
             )  # fmt: skip
     return figure
