@@ -39,6 +39,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+HELD = "another process works in this folder"
+
+
 @contextlib.contextmanager
 def held(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Hold ``folder`` for this process; one that another process holds is a UserError.
@@ -56,9 +59,7 @@ def held(folder: str | os.PathLike[str]) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                "another process works in this folder", where=folder, fix="wait until it has ended"
-            ) from None
+            raise UserError(HELD, where=folder, fix="wait until it has ended") from None
         except OSError:  # a file system without locks
             pass
         yield

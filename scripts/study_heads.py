@@ -88,7 +88,8 @@ def main() -> int:
     about = (
         f"F1@5 (item), percent, means over n seeds, scale {options.scale or 'paper'}; `published` "
         f"is the paper's row on {study.benchmark(options.dataset)}. Made by "
-        f"`scripts/study_heads.py {study.name}` from the runs' embeddings.\n"
+        f"`scripts/study_heads.py {study.name}` from the runs' embeddings under `runs/ablations`;\n"
+        "runs made by other commands, here those of the reference row, are left out.\n"
     )
     write_text(out, "\n".join([title, about, table_text(head, lines)]))
     print(out)

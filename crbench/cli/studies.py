@@ -79,20 +79,32 @@ def ablate(
     A run that any record holds is not made again. A run that fails is shown as failed, stops no
     other, and is tried again next time; the exit code is then 1.
     """
+    from crbench.cards import load_dataset
+    from crbench.errors import UserError
+    from crbench.report.study_write import check_place, command
     from crbench.runs.ablate import ablate as run_ablate
     from crbench.runs.ablate import shelf_of
     from crbench.runs.study import load_study
 
     card = load_study(study)
     name = dataset or card.datasets[0]
-    folder = out or ABLATIONS / name
+    title = load_dataset(name).name
+    folder = out or ABLATIONS / title
     sets = tuple(overrides or ())
     if card.kind == "profile":
+        if plan or table:
+            raise UserError(
+                f"'{card.name}' is measured at once: it has no runs to plan and no records",
+                where="--plan" if plan else "--table",
+                fix="leave it out",
+            )
         _cost(card, name, scale, sets, device, threads, folder, as_json)
         return
     if plan:
         _plan(card, name, scale, seeds, sets, cache, device, threads, max_jobs, folder, as_json)
         return
+    if out is None:
+        check_place(folder / f"{card.name}.md", command(card, title, scale, sets))
     codes: dict[str, int] = {}
     if not table:
         codes = run_ablate(
@@ -253,7 +265,8 @@ def profile(
         batch=batch,
         timed=timed,
     )
-    found["published"] = published_cost(found["title"], dataset)
+    plain = found["scale"] == "paper" and not overrides  # what the paper's figures are of
+    found["published"] = published_cost(found["title"], dataset) if plain else []
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

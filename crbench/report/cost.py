@@ -89,7 +89,8 @@ def print_profile(result: Mapping[str, Any]) -> None:
     for row in result["published"]:
         table.add_row(f"published: {row['figure']}", row["value"], f"{row['source']}; {row['why']}")
     console.print(table)
-    console.print(f"[dim]{result['convention']}. {RECONSTRUCTED}[/]", highlight=False)
+    said = f" {RECONSTRUCTED}" if result["published"] else ""
+    console.print(f"[dim]{result['convention']}.{said}[/]", highlight=False)
 
 
 def write_cost(
@@ -129,7 +130,7 @@ def cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: 
         )
     return "\n".join(
         [
-            f"# {study.title}, on the bands of {dataset}\n",
+            f"# {study.title}, on the bands of {dataset}, scale {rows[0]['scale']}\n",
             f"{study.question} Made by `crbench ablate {study.name} --dataset {dataset}`.\n",
             "## Measured\n",
             table_text(head, measured),

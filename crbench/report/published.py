@@ -29,6 +29,7 @@ class PublishedRow:
     comparable: str  # "metric-only", "unknown" or "no"
     why: str
     source: str
+    average: float | None = None  # of the four directions, where the source prints it
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,5 @@ def _row(line: dict[str, str], label: str) -> PublishedRow:
         comparable=line["comparable"],
         why=line["why"],
         source=f"{line['source']}, {line['table']}",
+        average=fraction(line.get("avg") or ""),
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crbench.errors import UserError
 from crbench.records import Record
 from crbench.report.metrics import DIRECTIONS, arrow
 from crbench.report.published import PublishedRow, printed
@@ -67,6 +68,7 @@ class StudyTable:
     metrics: tuple[str, ...]
     rows: list[StudyRow]
     published: list[PublishedRow]
+    overrides: tuple[str, ...] = ()
 
     @property
     def record(self) -> Record | None:
@@ -97,12 +99,20 @@ def study_table(
             if (effect := spread(list(_by_seed(row, column, metric).values())))
         }
         found = printed(item.published or study.published, benchmark, item.printed, item.name)
+        if benchmark and item.printed and not found:
+            raise UserError(
+                f"row '{item.name}' finds no line of the published table by {item.printed}",
+                where=f"study card '{study.name}'",
+                fix=f"correct its 'printed' after {item.published or study.published}",
+            )
         published += found
         for printed_row in found:
             metric = UNSTATED.get(printed_row.metric, printed_row.metric)
             values = {d: v for d, v in printed_row.values.items() if v is not None}
-            if len(values) == len(DIRECTIONS):
-                values[MEAN] = statistics.fmean(values.values())
+            if printed_row.average is not None:
+                values[MEAN] = printed_row.average
+            elif len(values) == len(DIRECTIONS):
+                values[MEAN] = round(statistics.fmean(values.values()), 6)
             row.printed |= {(d, metric): value for d, value in values.items()}
         rows.append(row)
     reference = next(row for row in rows if row.name == study.reference)
@@ -117,6 +127,7 @@ def study_table(
         metrics=metrics,
         rows=rows,
         published=published,
+        overrides=tuple(overrides),
     )
 
 
@@ -128,7 +139,8 @@ def _row(
     overrides: Sequence[str],
     root: Path,
 ) -> StudyRow:
-    found = row_jobs(item, shelf.dataset.name, scale, seeds, overrides)
+    name = shelf.dataset.name
+    found = row_jobs(item, name, scale, seeds, overrides, name=name)
     records = {job.seed: record for job in found if (record := shelf.get(job))}
     missing = [job for job in found if job.seed not in records]
     failed = {job.seed: said for job in missing if (said := failure(job, root))}

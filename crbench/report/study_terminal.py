@@ -40,7 +40,7 @@ def print_study(table: StudyTable) -> None:
                 text = "–" if effect is None else percent(effect.value)
                 text += f" ± {100 * effect.sd:.1f}" if effect and effect.sd is not None else ""
                 if key in row.printed:
-                    text += f"\n[dim]published {100 * row.printed[key]:.2f}[/]"
+                    text += f"\n[dim]publ. {100 * row.printed[key]:.2f}[/]"
                 if change := row.effect.get(key):
                     text += f"\n[dim]Δ {points(change.value)}{_safe(bracket(change, points))}[/]"
                     if key in row.printed_effect:

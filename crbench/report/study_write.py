@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.report import metrics as names
 from crbench.report.metrics import arrow
 from crbench.report.notes import protocol_note
 from crbench.report.study import COLUMNS, MEAN, Effect, StudyRow, StudyTable, served
 from crbench.report.write import percent, table_text
+from crbench.runs.study import StudyCard
 
 HOW = """± is the sd over seeds (trainings), n their number. Brackets hold the 95 % interval of a
 mean over seeds (Student's t); they cover other trainings, not other queries, whose intervals stand
@@ -41,11 +44,28 @@ def title(table: StudyTable) -> str:
     return f"{table.study.table}: {table.study.title}, on {data}{note}, scale {table.scale}"
 
 
+def command(study: StudyCard, dataset: str, scale: str | None, overrides: Sequence[str]) -> str:
+    """The command that makes a table, without its number of seeds."""
+    words = ["crbench", "ablate", study.name, "--dataset", dataset]
+    words += ["--scale", scale] if scale not in (None, "paper") else []
+    words += [word for item in overrides for word in ("--set", item)]
+    return shlex.join(word for word in words if word)
+
+
+def check_place(page: Path, call: str) -> None:
+    """UserError where the page at hand was made by another command: it is not replaced unasked."""
+    if page.is_file() and f"`{call} --seeds " not in page.read_text(encoding="utf-8"):
+        raise UserError(
+            "the table here was made with another scale or other keys",
+            where=page,
+            fix="give this one another folder by --out",
+        )
+
+
 def markdown(table: StudyTable, note: str = "") -> str:
     """The whole page of a study; ``note`` is the paragraph on what we make of it."""
     study = table.study
-    call = f"crbench ablate {study.name} --dataset {table.dataset}"
-    call += f" --scale {table.scale}" if table.scale != "paper" else ""
+    call = command(study, table.dataset, table.scale, table.overrides)
     parts = [
         f"# {title(table)}\n",
         f"{study.question}\n",
@@ -147,7 +167,9 @@ def _about(table: StudyTable) -> str:
     """What each row changes, and the records behind it."""
     lines = []
     for row in table.rows:
-        sets = ", ".join(f"`{item}`" for item in row.card.set) or "the card as it stands"
+        floor = bool(row.first and row.first.method.kind == "floor")
+        changed = [*row.card.set, *([] if floor else table.overrides)]
+        sets = ", ".join(f"`{item}`" for item in changed) or "the card as it stands"
         runs = ", ".join(
             f"{record.created[:10]} seed {seed}" for seed, record in row.records.items()
         )

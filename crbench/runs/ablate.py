@@ -107,8 +107,7 @@ def ablate(
         about = spec(
             job,
             cache=path,
-            device=device,
-            threads=each,
+            **settled(job, root, device, each),
             root=root,
             parent=launch.parent() if launcher == "local" else None,
         )
@@ -130,10 +129,21 @@ def ablate(
     shelf, _ = shelf_of(dataset, cache, out, root)
     for job in found:  # those of runs that an earlier, interrupted study finished as well
         record, place = shelf.path(job), out / "records" / job.record_name
-        if record and record.is_relative_to(root) and not place.is_file():
+        if not record or not record.is_relative_to(root):
+            continue
+        if not place.is_file() or place.read_bytes() != record.read_bytes():
             with atomic_path(place) as temporary:
                 shutil.copyfile(record, temporary)
     return codes
+
+
+def settled(job: Job, root: Path, device: str, threads: int | None) -> dict[str, Any]:
+    """Device and threads of a run: those it was begun with, since it can only go on with them."""
+    run = RunFolder(job.folder(root))
+    if not run.exists():
+        return {"device": device, "threads": threads}
+    begun = run.read()
+    return {"device": "cpu" if begun.device == "cpu" else device, "threads": begun.threads}
 
 
 class _bars:

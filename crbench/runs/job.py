@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crbench.errors import UserError
-from crbench.files import write_json
+from crbench.files import HELD, write_json
 from crbench.provenance import now_utc
 from crbench.runs.study import RUNS, Job
 
@@ -86,11 +86,15 @@ def main(text: str) -> int:
     _end_with(job["parent"])
     sys.argv = command(job)
     failed = Path(job["failure"])
+    failed.unlink(missing_ok=True)  # of an earlier try
     try:
         run(job)
     except KeyboardInterrupt:  # asked to stop: training has saved, nothing failed
         return 130
     except UserError as error:
+        if error.what == HELD:  # another study makes this run at the moment
+            print(f"error: {error}", file=sys.stderr)
+            return 130
         problem = {"what": error.what, "where": error.where, "fix": error.fix}
         code = 2
         print(f"error: {error}", file=sys.stderr)
@@ -99,7 +103,6 @@ def main(text: str) -> int:
         problem = {"what": f"{type(error).__name__}: {error}", "where": job["out"], "fix": None}
         code = 1
     else:
-        failed.unlink(missing_ok=True)
         return 0
     write_json(failed, {**problem, "created": now_utc(), "command": sys.argv})
     return code

@@ -54,7 +54,7 @@ def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:
                 if (code := process.poll()) is not None:
                     del running[name]
                     codes[name] = code
-                    _note_signal(task, code)
+                    note_exit(task, code)
                     tell(name, "end", code)
     except BaseException:
         for _, process in running.values():
@@ -76,12 +76,13 @@ def _start(task: Task) -> subprocess.Popen[bytes]:
         return subprocess.Popen(task.argv, stdout=log, stderr=log, start_new_session=True)
 
 
-def _note_signal(task: Task, code: int) -> None:
-    """A run that was killed could not say so itself."""
-    if code >= 0:
+def note_exit(task: Task, code: int) -> None:
+    """Keep why a run ended that could not say so itself: it was killed, or never began."""
+    if code in (0, 130) or Path(task.spec["failure"]).is_file():
         return
     why = " (out of memory?)" if code == -9 else ""
-    problem = {"what": f"killed by signal {-code}{why}", "where": str(task.log), "fix": None}
+    what = f"killed by signal {-code}{why}" if code < 0 else f"ended with exit code {code}"
+    problem = {"what": what, "where": str(task.log), "fix": None}
     write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
 
 
@@ -132,6 +133,7 @@ def slurm(
             if handle.done():
                 del running[name]
                 codes[name] = _exit_code(task, handle)
+                note_exit(task, codes[name])
                 tell(name, "end", codes[name])
     return codes
 

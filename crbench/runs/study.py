@@ -14,7 +14,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from crbench.cards import DatasetCard, MethodCard, Strict, load_method, parse, read_table
+from crbench.cards import (
+    DatasetCard,
+    MethodCard,
+    Strict,
+    load_dataset,
+    load_method,
+    parse,
+    read_table,
+)
 from crbench.errors import UserError
 from crbench.files import read_json
 from crbench.records import Record, read_record
@@ -37,7 +45,7 @@ class RowCard(Strict):
 class StudyCard(Strict):
     """A table of a paper. ``reference`` is the row that the others are held against."""
 
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")  # also the name of its files
     title: str
     table: str
     question: str
@@ -65,7 +73,7 @@ class StudyCard(Strict):
 
 
 def load_study(name: str) -> StudyCard:
-    """A study card by name or path; its rows are resolved once to find bad keys early."""
+    """A study card by name or path; its rows are resolved when their runs are listed."""
     return parse(StudyCard, read_table(KIND, name), where=f"study card '{name}'")
 
 
@@ -78,7 +86,8 @@ class Job:
     scale: str | None
     overrides: tuple[str, ...]
     card: MethodCard
-    dataset: str
+    dataset: str  # a name or a .toml file
+    dataset_name: str
     seed: int
 
     @property
@@ -89,12 +98,12 @@ class Job:
 
     def folder(self, root: Path = RUNS) -> Path:
         """Where it is trained."""
-        return root / self.dataset / self.label / f"seed{self.seed}"
+        return root / self.dataset_name / self.label / f"seed{self.seed}"
 
     def aside(self, kind: str, root: Path = RUNS) -> Path:
         """Its ``logs`` or ``failures`` file, outside the run's own folder."""
         suffix = {"logs": "log", "failures": "json"}[kind]
-        return root / self.dataset / kind / f"{self.label}-seed{self.seed}.{suffix}"
+        return root / self.dataset_name / kind / f"{self.label}-seed{self.seed}.{suffix}"
 
     @property
     def record_name(self) -> str:
@@ -111,15 +120,27 @@ def row_card(row: RowCard, scale: str | None, overrides: Sequence[str] = ()) -> 
 
 
 def row_jobs(
-    row: RowCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
+    row: RowCard,
+    dataset: str,
+    scale: str | None,
+    seeds: int,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
 ) -> list[Job]:
-    """The runs of one row; what is fitted in closed form is the same for every seed: one run."""
+    """The runs of one row; what is fitted in closed form is the same for every seed: one run.
+
+    ``dataset`` is a name or a file, ``name`` the name inside it where it is known already.
+    """
     from crbench.models.registry import method_class  # with torch, which a table can do without
 
     card = row_card(row, scale, overrides)
     used = tuple(row.set) if card.kind == "floor" else (*row.set, *overrides)
     count = seeds if method_class(card).trained_by == "gradient" else 1
-    return [Job(row.name, row.method, scale, used, card, dataset, seed) for seed in range(count)]
+    name = name or load_dataset(dataset).name
+    return [
+        Job(row.name, row.method, scale, used, card, dataset, name, seed) for seed in range(count)
+    ]
 
 
 def jobs(
@@ -129,8 +150,9 @@ def jobs(
     if seeds < 1:
         raise UserError(f"seeds must be 1 or more, not {seeds}", where="--seeds")
     found: dict[tuple[str, int], Job] = {}
+    name = load_dataset(dataset).name
     for row in study.rows:
-        for job in row_jobs(row, dataset, scale, seeds, overrides):
+        for job in row_jobs(row, dataset, scale, seeds, overrides, name=name):
             found.setdefault((job.card.digest, job.seed), job)
     return sorted(found.values(), key=lambda job: job.seed)
 
@@ -154,14 +176,7 @@ class Shelf:
         fitting = [
             (path, record)
             for path in record_files(places)
-            if (record := read_record(path)).dataset.name == self.dataset.name
-            and record.protocol.name == self.protocol
-            and record.training is not None
-            and record.training.finished
-            and record.approximate is None
-            and record.training.checkpoint == "last"
-            and record.dataset.card["normalise"] == self.dataset.normalise
-            and all(record.modalities[m].bands == self.dataset.modality(m).used for m in ("a", "b"))
+            if self._fits(record := read_record(path))
         ]
         fitting.sort(key=lambda item: (item[1].created, item[0].as_posix()))
         if self.cache_digest is None and fitting:
@@ -173,6 +188,20 @@ class Shelf:
                 seed = record.training.seed if record.training else 0
                 self.found.setdefault((card.digest, seed), (path, record))
         return self
+
+    def _fits(self, record: Record) -> bool:
+        """Whether a record is of this dataset, as it is used, and of a whole training."""
+        training, shown = record.training, {m: e.bands for m, e in record.modalities.items()}
+        return (
+            record.dataset.name == self.dataset.name
+            and record.protocol.name == self.protocol
+            and training is not None
+            and training.finished
+            and training.checkpoint == "last"
+            and record.approximate is None
+            and record.dataset.card.get("normalise") == self.dataset.normalise
+            and shown == {m: self.dataset.modality(m).used for m in ("a", "b")}
+        )
 
     def get(self, job: Job) -> Record | None:
         """The record of a run, or None."""
@@ -186,11 +215,9 @@ class Shelf:
 
 
 def record_files(places: Iterable[Path]) -> Iterator[Path]:
-    """Record files in folders of records (``*.json``) and of runs (``record.json``)."""
-    for place in places:
-        if place.is_dir():
-            inside = sorted(place.rglob("record*.json"))
-            yield from inside or (p for p in sorted(place.rglob("*.json")) if _is_record(p))
+    """Records in folders of records and of runs; what else lies there is passed over."""
+    for place in filter(Path.is_dir, places):
+        yield from (path for path in sorted(place.rglob("*.json")) if _is_record(path))
 
 
 def _is_record(path: Path) -> bool:

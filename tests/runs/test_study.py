@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from crbench.cli import app
 from crbench.errors import UserError
 from crbench.files import held, read_json
 from crbench.report.published import printed
-from crbench.runs.ablate import states
-from crbench.runs.launch import Task, slurm
+from crbench.runs.ablate import settled, states
+from crbench.runs.launch import Task, note_exit, slurm
 from crbench.runs.study import KIND, Job, Shelf, jobs, load_study, row_jobs
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -193,6 +194,52 @@ def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
     }
     assert "no such cache" in read_json(tmp_path / "failures" / "0.json")["what"]
     assert "unknown scale" in read_json(tmp_path / "failures" / "1.json")["what"]
+
+
+def test_a_run_that_could_not_say_why_it_ended_is_a_failure_all_the_same(tmp_path: Path) -> None:
+    failed = tmp_path / "failure.json"
+    task = Task("one", {"failure": str(failed)}, tmp_path / "log")
+    for code in (0, 130):  # made, or asked to stop
+        note_exit(task, code)
+        assert not failed.is_file()
+    for code, said in ((-9, "killed by signal 9 (out of memory?)"), (3, "ended with exit code 3")):
+        note_exit(task, code)
+        assert read_json(failed)["what"] == said
+        failed.unlink()
+
+
+def test_a_begun_run_goes_on_with_its_own_threads(trained_run: Path, tmp_path: Path) -> None:
+    job = _job()
+    assert settled(job, tmp_path, "auto", 7) == {"device": "auto", "threads": 7}
+    shutil.copytree(trained_run, job.folder(tmp_path))
+    threads = read_json(trained_run / "run.json")["threads"]
+    assert settled(job, tmp_path, "auto", threads + 7) == {"device": "cpu", "threads": threads}
+
+
+def test_runs_of_a_dataset_file_lie_under_its_name(tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    card.write_text('extends = "ben-14k"\nname = "mine"\n')
+    (job,) = row_jobs(load_study("table-s2a").rows[0], str(card), "tiny", 1)
+    assert job.dataset == str(card)
+    assert job.folder() == Path("runs/ablations/mine") / job.label / "seed0"
+
+
+def test_a_table_does_not_replace_one_of_another_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "results" / "ablations" / "ben-14k-twin" / "table-s5.md"
+    page.parent.mkdir(parents=True)
+    source = RESULTS / "ablations" / "ben-14k-twin"
+    shutil.copytree(source / "records", page.parent / "records")
+    page.write_bytes((source / "table-s5.md").read_bytes())
+    words = ["ablate", "table-s5", "--dataset", "ben-14k-twin", "--table"]
+    for more in ([], ["--scale", "tiny", "--set", "loss.temperature=0.05"]):
+        result = CliRunner().invoke(app, [*words, *more])
+        assert result.exit_code == 2
+        assert "made with another scale or other keys" in result.output + result.stderr
+    assert page.read_bytes() == (source / "table-s5.md").read_bytes()
+    assert CliRunner().invoke(app, [*words, "--scale", "tiny"]).exit_code == 0
 
 
 def test_a_cluster_that_is_not_there_is_said(
