@@ -101,14 +101,17 @@ def test_scaling_changes_no_code() -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 16, 256, 4096])
 def test_rough_scores_keep_within_the_bound(width: int) -> None:
-    """All products of one sign are the worst for a sum; the bound is not idle either."""
+    """Also where a first product is so large that all others are lost in its sum; nor is the bound
+    idle."""
     rng = np.random.default_rng(width)
-    for entries in (rng.standard_normal, rng.random):
-        x = scale_rows(entries((300, width)).astype(np.float32) + np.float32(1e-3))
-        q = fixed_point(entries((1, width)).astype(np.float32) + np.float32(1e-3), "q")
-        exact = (fixed_point(x, "x") @ q[0].astype(np.float64)) * 2.0**-52
-        rough = x @ np.ldexp(q[0].astype(np.float32), -26)
-        rough *= (1 / np.linalg.norm(x.astype(np.float64), axis=1)).astype(np.float32)
+    lost = np.full((300, width), 2.0**-12.6)
+    lost[:, 0] = 1
+    for x, q in (rng.standard_normal((2, 300, width)), rng.random((2, 300, width)), (lost, lost)):
+        vectors = scale_rows(x.astype(np.float32))
+        code = fixed_point(q[:1].astype(np.float32), "q")[0]
+        exact = (fixed_point(vectors, "x") @ code.astype(np.float64)) * 2.0**-52
+        rough = vectors @ np.ldexp(code.astype(np.float32), -26)
+        rough *= (1 / np.linalg.norm(vectors.astype(np.float64), axis=1)).astype(np.float32)
         off = np.abs(rough - exact.astype(np.float32).astype(np.float64)).max()
         assert off <= error_bound(width)
     assert error_bound(width) < 2.0**-23 * (width + 8)
