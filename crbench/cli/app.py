@@ -17,6 +17,7 @@ from crbench.cli import (
     reports,
     reproduce,
     runs,
+    search,
     studies,
 )
 from crbench.errors import UserError
@@ -30,6 +31,7 @@ GO_ON = {
     "demo": "run the same command again: it goes on where it stopped",
     "embed": "run the same command again: nothing half-written was kept",
     "evaluate": "run the same command again: nothing half-written was kept",
+    "search": "run the same command again: nothing half-written was kept",
 }
 
 
@@ -103,6 +105,7 @@ studies.register(app)
 boards.register(app)
 reports.register(app)
 reproduce.register(app)
+search.register(app)
 hub.register(app)
 doctor.register(app)
 
