@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crbench.cards import ProtocolCard
+from crbench.data.labels import label_names, relevant
 from crbench.errors import UserError
 from crbench.records import Record, Serves
 from crbench.report import sheet
 from crbench.report.metrics import DIRECTIONS, arrow
-from crbench.report.preview import label_names
 from crbench.report.render import pictures
-from crbench.report.views import Hits, Views, nearest, open_run, relevant
+from crbench.report.views import Hits, Views, nearest, open_run
 from crbench.seeds import derive
 
 if TYPE_CHECKING:

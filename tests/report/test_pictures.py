@@ -13,13 +13,14 @@ from matplotlib.image import imread
 
 from crbench.cards import ModalityCard, ProtocolCard
 from crbench.data.cache import Cache, open_cache
+from crbench.data.labels import label_names
 from crbench.errors import UserError
 from crbench.files import append_jsonl, write_json
 from crbench.records import Serves
 from crbench.report import sheet
 from crbench.report.curves import read_curve, training_curves
 from crbench.report.grids import MOST, ROOM, judge, retrieval_grid
-from crbench.report.preview import label_names, pair_sheet
+from crbench.report.preview import pair_sheet
 from crbench.report.render import channels, pictures, stretch
 from crbench.report.views import Views, nearest
 
