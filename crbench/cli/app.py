@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, embed, hub, reports, runs, studies
+from crbench.cli import boards, caches, doctor, embed, hub, reports, runs, serve, studies
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -92,6 +92,7 @@ caches.register(app)
 studies.register(app)
 boards.register(app)
 reports.register(app)
+serve.register(app)
 hub.register(app)
 doctor.register(app)
 

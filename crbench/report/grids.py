@@ -15,7 +15,7 @@ from crbench.errors import UserError
 from crbench.records import Record, Serves
 from crbench.report import sheet
 from crbench.report.metrics import DIRECTIONS, arrow
-from crbench.report.render import pictures
+from crbench.report.render import pictures, shown_bands
 from crbench.report.views import Hits, Views, nearest, open_run
 from crbench.seeds import derive
 
@@ -115,11 +115,8 @@ def _relevance(cache: Cache) -> str:
 
 
 def _channels(cache: Cache) -> str:
-    shown = [
-        f"{card.name}: {', '.join(card.display)}{', ratio' * (len(card.display) == 2)}"
-        for card in (cache.card.modality(m) for m in ("a", "b"))
-    ]
-    return f"Shown {'; '.join(shown)}."
+    cards = (cache.card.modality(m) for m in ("a", "b"))
+    return f"Shown {'; '.join(f'{card.name}: {shown_bands(card)}' for card in cards)}."
 
 
 def _draw(
