@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crbench.cli.options import CacheFile, Device, Quiet, Run, Weights
+from crbench.cli.reports import RecordFile
 
 
 def serve(
@@ -16,10 +16,7 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free.")
     ] = 8000,
-    record: Annotated[
-        Path | None,
-        typer.Option("--record", help="Record file whose protocol is followed."),
-    ] = None,
+    record: RecordFile = None,
     cache: CacheFile = None,
     weights: Weights = "last",
     device: Device = "auto",

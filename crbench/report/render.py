@@ -29,11 +29,6 @@ def channels(images: np.ndarray, card: ModalityCard) -> np.ndarray:
     return np.concatenate([first, second, ratio], axis=1)
 
 
-def shown_bands(card: ModalityCard) -> str:
-    """Which bands a picture of ``card`` shows, in words."""
-    return ", ".join([*card.display, *["ratio"] * (len(card.display) == 2)])
-
-
 def usual_limits(images: np.ndarray, card: ModalityCard) -> tuple[np.ndarray, np.ndarray]:
     """The median over ``images`` (N, C, H, W) of the percentiles of each shown channel: what
     becomes black and what white, (1 or 3,) each."""

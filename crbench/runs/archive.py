@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +57,8 @@ class Answer:
 
     ``query`` is an id or a file's name; ``query_row`` the cache row of a pair, None for an image of
     one's own. ``ranked`` counts the items that were ranked, ``seconds`` is the time of that, and
-    ``embed_seconds`` the time before it to come to the query's vector.
+    ``embed_seconds`` the time before it to come to the query's vector. ``pixels`` (C, H, W) is the
+    image of one's own, in the bands in use.
     """
 
     direction: str
@@ -68,6 +69,7 @@ class Answer:
     ranked: int
     seconds: float
     embed_seconds: float
+    pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -139,7 +141,8 @@ class Search:
         started = time.perf_counter()
         vector = self.queries.of_image(pixels, self.serves[direction][0], name)
         took = time.perf_counter() - started
-        return self.answer(vector, direction, top, name, embed_seconds=took)
+        found = self.answer(vector, direction, top, name, embed_seconds=took)
+        return replace(found, pixels=np.asarray(pixels))
 
     def by_file(self, path: Path, direction: str | None = None, top: int = 20) -> Answer:
         """As :meth:`by_image`, of a GeoTIFF, PNG, JPEG, ``.npy`` or ``.npz``.

@@ -100,15 +100,17 @@ def read_image(path: Path, cache: Cache, modalities: list[str]) -> tuple[np.ndar
 
     if not path.is_file():
         raise UserError("no such file", where=path, fix="check the path")
-    problems: dict[str, UserError] = {}
+    problems: dict[str, UserError] = {}  # by sensor and its bands
     for modality in modalities:
         card = cache.card.modality(modality)
         try:
             return read_query(path, card), modality
         except UserError as error:
-            problems[card.name] = error
+            problems[f"{card.name} ({', '.join(card.used)})"] = error
+    sensor, first = next(iter(problems.items()))
     if len({error.what for error in problems.values()}) == 1:
-        raise next(iter(problems.values()))
+        needed = f"; the query is {sensor}" if len(problems) == 1 else ""
+        raise UserError(first.what, where=first.where, fix=f"{first.fix}{needed}")
     raise UserError(
         "this image fits no sensor of the run",
         where=path,

@@ -12,9 +12,9 @@ import numpy as np
 
 from crbench.data.labels import label_names
 from crbench.data.query_image import ENDINGS
+from crbench.report.grids import channel_words, relevance_words
 from crbench.report.html import page
-from crbench.report.metrics import RELEVANT, arrow
-from crbench.report.render import shown_bands
+from crbench.report.metrics import arrow
 from crbench.seeds import derive
 
 if TYPE_CHECKING:
@@ -128,13 +128,11 @@ class Pages:
             "found": answer,
             "image": shown,
             "sensor": self.sensors[query],
-            "bands": {m: shown_bands(self.cache.card.modality(m)) for m in answer.direction},
-            "query_bands": shown_bands(self.cache.card.modality(query)),
-            "item_bands": shown_bands(self.cache.card.modality(item)),
+            "shown": channel_words(self.cache),
             "item_sensor": self.sensors[item],
             "onward": arrow(onward, self.sensors),
             "right": sum(known) if known else None,
-            "rule": RELEVANT[self.cache.card.labels.kind],
+            "rule": relevance_words(self.cache),
             "hits": [
                 {**self._pair(hit.row, item, asked, onward), **self._judged(hit, answer)}
                 for hit in answer.items
