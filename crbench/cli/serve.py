@@ -32,7 +32,7 @@ def serve(
     check_installed()
     from crbench.records import read_record
     from crbench.runs.search import open_search
-    from crbench.serve.app import application
+    from crbench.serve.app import application, warm
     from crbench.serve.start import run as answer
 
     listening = listen(port)  # before the long work: a port that is taken is known at once
@@ -45,6 +45,7 @@ def serve(
             device=device,
             quiet=quiet,
         )
+        warm(found)
         app = application(found)
         url = address(listening)
         print(url, flush=True)

@@ -119,6 +119,16 @@ def application(search: Search) -> ASGIApp:
     return Guard(inner, most)
 
 
+def warm(search: Search) -> None:
+    """Load the model and every index before the first question; what is broken is known at once."""
+    for direction in search.directions:
+        modality = direction[0]
+        row = int(search.cache.rows(search.protocol.query)[0])
+        bands = search.cache.band_places(modality)
+        image = search.cache.images(modality)[row]
+        search.by_image(image if bands is None else image[bands], direction, 1)
+
+
 def _asked(given: Mapping[str, Any], search: Search) -> Asked:
     """What the address or the form asks for; what is not there gets its usual value."""
     direction = str(given.get("direction") or search.default_direction)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TOPS = (10, 20, 50, 100)
 EXAMPLES = 12  # queries shown to begin with
-OFFERED = 500  # ids that the field offers while one types
+OFFERED = 100  # ids that the field offers while one types
 OTHER = {"aa": "aa", "bb": "bb", "ab": "ba", "ba": "ab"}  # to search on with a neighbour
 
 

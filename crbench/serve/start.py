@@ -17,7 +17,7 @@ HOST = "127.0.0.1"  # never another one: the page has no users and no passwords
 def check_installed() -> None:
     """A UserError that names the extra, where the web framework is not there."""
     try:
-        import multipart  # noqa: F401
+        import python_multipart  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:

@@ -61,6 +61,9 @@ async def received(request: Request, most: int) -> Upload:
         file = form.get("image")
         if not isinstance(file, UploadFile) or not file.filename:
             raise Refused(400, UserError("no file was chosen", fix="choose an image"))
+        if {"/", "\\"} & set(file.filename):  # no browser sends one
+            raise Refused(400, UserError("the file's name holds a path", where=plain(file.filename),
+                                         fix="send a name alone"))  # fmt: skip
         path = plain(file.filename)
         if path.suffix.lower() not in ENDINGS:
             raise Refused(
