@@ -9,6 +9,7 @@ can differ in the last digits from what it would be in a batch of others.
 from __future__ import annotations
 
 import difflib
+import os
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -217,7 +218,9 @@ class Search:
         ids = np.sort(self.cache.ids)
         at = int(np.searchsorted(ids, query_id))
         beside = ids[max(0, at - NEAR_IDS // 2) : at + NEAR_IDS // 2].tolist()
-        near = difflib.get_close_matches(query_id, beside, n=3, cutoff=0.6)
+        close = difflib.get_close_matches(query_id, beside, n=20, cutoff=0.6)
+        alike = [len(os.path.commonprefix([name, query_id])) for name in close]  # noqa: RUF071
+        near = [close[at] for at in np.argsort(alike, kind="stable")[::-1][:3]]
         fix = (
             f"did you mean {' or '.join(near)}?"
             if near

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -17,6 +17,8 @@ from crbench.runs.caches import statistics
 from crbench.runs.folder import RunFolder, RunInfo
 
 if TYPE_CHECKING:  # torch takes seconds to load, and a pair that is embedded needs none of it
+    import torch
+
     from crbench.models.base import Method
 
 
@@ -68,7 +70,7 @@ class Queries:
             return {name: row for row, name in enumerate(decode(file["ids"][:]).tolist())}
 
     @cached_property
-    def _model(self) -> Method:
+    def _model(self) -> tuple[Method, torch.device]:
         import torch
 
         from crbench.runs.devices import full_precision, pick_device
@@ -76,16 +78,16 @@ class Queries:
 
         torch.set_num_threads(self.info.threads)
         full_precision()
-        return load_run(self.run, pick_device(self.device))
+        chosen = pick_device(self.device)
+        return load_run(self.run, chosen), chosen
 
     def _embed(self, pixels: np.ndarray, name: str, title: str) -> np.ndarray:
         from crbench.data.unlabelled import Images, Normalised
         from crbench.runs.views import embed_pairs
 
-        model: Any = self._model
+        model, device = self._model
         modality, _, view = name.partition("/")
         one = Images(np.array([title]), lambda at: np.asarray(pixels)[None])
-        device = next(model.parameters()).device
         image = Normalised(one, statistics(self.cache)[modality], model.image_size, device)
         return embed_pairs(model, image, "a" if modality == "a" else "b", 1, "", True)[view][0]
 
