@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from crbench.serve.upload import Upload, limit, received
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from crbench.runs.search import Answer, Search
+    from crbench.runs.search import Search
 
 ASSETS = ("site.css", "search.css")
 STATUS = {  # what the framework refuses by itself
@@ -43,28 +43,33 @@ def application(search: Search) -> ASGIApp:
     pages = Pages(search)
     most = limit(search.cache.card)
     lock = Lock()  # one search at a time: each uses all threads
+    receiving = asyncio.Semaphore(2)  # files in memory at a time
 
     def index(request: Request) -> Response:
         asked = _asked(request.query_params, search)
-        answer = None
-        if asked.query:
-            if asked.query not in search.row_of:
-                raise _refusal(partial(search.by_id, asked.query, asked.direction), 404)
+        if not asked.query:
+            return HTMLResponse(pages.page(asked))
+        try:
             with lock:
                 answer = search.by_id(asked.query, asked.direction, asked.top)
+        except UserError as error:
+            return said(400 if asked.query in search.row_of else 404, error, asked)
         return HTMLResponse(pages.page(asked, answer))
 
     async def upload(request: Request) -> Response:
-        return await run_in_threadpool(found, await received(request, most))
+        async with receiving:
+            sent = await received(request, most)
+            return await run_in_threadpool(found, sent)
 
     def found(sent: Upload) -> Response:
         asked = _asked(sent.fields, search)
         modality = asked.direction[0]
-        pixels = read_query(sent.path, search.cache.card.modality(modality), sent.data)
-        with lock:
-            answer: Answer = search.by_image(
-                pixels, asked.direction, asked.top, name=sent.path.name
-            )
+        try:
+            pixels = read_query(sent.path, search.cache.card.modality(modality), sent.data)
+            with lock:
+                answer = search.by_image(pixels, asked.direction, asked.top, name=sent.path.name)
+        except UserError as error:
+            return said(400, error, asked)
         picture = thumbnails.of_image(pixels, modality)
         return HTMLResponse(pages.page(asked, answer, picture=picture))
 
@@ -83,16 +88,12 @@ def application(search: Search) -> ASGIApp:
         text = (TEMPLATES / request.path_params["name"]).read_text(encoding="utf-8")
         return Response(text, media_type="text/css", headers={"Cache-Control": "no-cache"})
 
-    def said(status: int, error: UserError) -> Response:
-        return HTMLResponse(pages.page(pages.first, error=error), status)
+    def said(status: int, error: UserError, asked: Asked = pages.first) -> Response:
+        return HTMLResponse(pages.page(asked, error=error), status)
 
     def refused(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, Refused)
         return said(problem.status, problem.error)
-
-    def wrong(_: Request, problem: Exception) -> Response:
-        assert isinstance(problem, UserError)
-        return said(400, problem)
 
     def http(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, HTTPException)
@@ -110,7 +111,6 @@ def application(search: Search) -> ASGIApp:
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)],
         exception_handlers={
             Refused: refused,
-            UserError: wrong,
             HTTPException: http,
             ClientDisconnect: lambda *_: Response(status_code=400),
             Exception: lambda *_: said(500, FAILED),
@@ -145,12 +145,3 @@ def _asked(given: Mapping[str, Any], search: Search) -> Asked:
     if not 1 <= top <= TOPS[-1]:
         raise Refused(400, UserError(f"top is {top}", fix=f"ask for 1 to {TOPS[-1]} items"))
     return Asked(direction, str(given.get("query") or ""), top, int(numbers["examples"]))
-
-
-def _refusal(call: partial[Any], status: int) -> Refused:
-    """The refusal whose words are those of the UserError that ``call`` raises."""
-    try:
-        call()
-    except UserError as error:
-        return Refused(status, error)
-    raise AssertionError("this was not refused")

@@ -170,6 +170,15 @@ def test_files_that_are_no_query(
     assert answer.status == status
 
 
+def test_a_refusal_keeps_the_direction(served: Any) -> None:
+    current = re.compile(r'direction=(..)[^"]*" aria-current="true"')
+    answer, page = send(served, "query.npy", b"x", "bb")
+    assert answer.status == 400 and current.findall(page) == ["bb"]
+    answer, data = ask(served, "/?direction=ba&query=ben-14k-twin-00")
+    assert answer.status == 404 and current.findall(data.decode()) == ["ba"]
+    assert 'value="ben-14k-twin-00"' in data.decode() and "did you mean" in data.decode()
+
+
 def test_bombs_are_refused_with_a_sentence(served: Any, search: Search) -> None:
     card = search.cache.card.a
     made = bombs.bombs((len(card.bands), *card.size), card.dtype, served.run / "record.json")
