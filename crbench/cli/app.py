@@ -18,6 +18,7 @@ from crbench.cli import (
     reproduce,
     runs,
     search,
+    serve,
     studies,
 )
 from crbench.errors import UserError
@@ -106,6 +107,7 @@ boards.register(app)
 reports.register(app)
 reproduce.register(app)
 search.register(app)
+serve.register(app)
 hub.register(app)
 doctor.register(app)
 

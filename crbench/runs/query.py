@@ -98,7 +98,7 @@ def read_image(path: Path, cache: Cache, modalities: list[str]) -> tuple[np.ndar
 
     An image that fits none is a UserError that names what each sensor needs.
     """
-    from crbench.data.unlabelled import _image as read_query
+    from crbench.data.query_image import read_query
 
     if not path.is_file():
         raise UserError("no such file", where=path, fix="check the path")
