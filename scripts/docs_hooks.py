@@ -6,7 +6,7 @@ links are rewritten; Markdown files become pages, whose own links are followed l
 is copied into docs/, and a link that leads nowhere still fails the strict build.
 
 MathML looks right in a font with a table of mathematical measures alone, which not every system
-has: STIX Two Math (SIL Open Font License 1.1) comes with ziamath, and goes into the site from there.
+has: STIX Two Math (SIL Open Font License 1.1) comes with ziamath and goes into the site from there.
 """
 
 from __future__ import annotations
