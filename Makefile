@@ -32,7 +32,7 @@ test: $(STAMP) lint
 	$(BIN)/python -m pytest -m 'not soak'
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
