@@ -119,6 +119,24 @@ def test_a_run_that_any_record_holds_is_there() -> None:
     assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).found
 
 
+@pytest.mark.parametrize("changed", [{"finished": False}, {"checkpoint": "best"}])
+def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, object]) -> None:
+    card = load_dataset("ben-14k-twin")
+    whole = Shelf(card, card.protocol).fill([RESULTS / "records"]).get(_job())
+    assert whole is not None and whole.training is not None
+    training = whole.training.model_copy(update=changed)
+    for name, record in (
+        ("whole", whole),
+        ("part", whole.model_copy(update={"training": training})),
+    ):
+        path = tmp_path / name / "record.json"
+        path.parent.mkdir()
+        path.write_text(record.model_dump_json())
+    for name, state in (("whole", "there"), ("part", "to run")):
+        shelf = Shelf(card, card.protocol).fill([tmp_path / name])
+        assert states([_job()], shelf, tmp_path)[0].state == state
+
+
 def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text(STUDY.replace('reference = "plain"', 'reference = "plane"'))
