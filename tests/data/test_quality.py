@@ -104,7 +104,8 @@ def test_statistics_are_the_same_over_many_blocks(monkeypatch: pytest.MonkeyPatc
 
 def test_a_pixel_is_fill_where_it_is_zero_in_every_band() -> None:
     images = np.ones((2, 3, 4, 4), np.uint16)
-    images[0, 1] = 0  # water is black in one band: that is a value
+    for band in range(3):  # a value, where other bands have one
+        images[0, band, band] = 0
     images[1, :, 0] = 0
     assert scans.scan(images).invalid.tolist() == [[0.0] * 3, [0.25] * 3]
 
