@@ -6,7 +6,7 @@
 One row of the result per key:
   inner_product_ms    a plain float32 product of the stored gallery and the query's vector
   answer_ms           from the query's vector to ids, scores, labels and what is right
-  over_inner_product  the latter ÷ the former, at one item in eight of a class far from the others
+  over_inner_product  the latter ÷ the former
   crowded_ms, over_inner_product_crowded, crowded_candidates
                       the same where the embeddings have nearly collapsed: each class is one
                       narrow bundle, so that many items have to be scored exactly

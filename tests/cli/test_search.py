@@ -52,8 +52,9 @@ def test_the_table_says_what_was_found(run: Path, query: str) -> None:
             str(item.rank), f"{item.score:.4f}", sign, item.id])  # fmt: skip
         assert ("own" in line) == (item.id == query)
     text = " ".join(result.output.split())
-    for piece in ("S1→S2", f"query {query}: {', '.join(answer.query_labels)}", "protocol "
-                  "leave-one-out", "Top 40 of 40 items (test)", "shares at least one label"):  # fmt: skip
+    said = f"query {query}: {', '.join(answer.query_labels)}"
+    gallery = "Top 40 of 40 items (test), protocol leave-one-out"
+    for piece in ("S1→S2", said, gallery, "shares at least one label"):
         assert piece in text
 
 
@@ -107,7 +108,6 @@ def test_bands_in_use_are_drawn_in_grey_where_not_all_that_are_shown_are_among_t
     [
         (("--query", "ben-14k-twin-1x0"), ("no pair named", "did you mean ben-14k-twin-1")),
         (("--query", "nowhere.tif"), ("no such file", "where: nowhere.tif")),
-        (("--query", "x", "--direction", "ca"), ("no pair named 'x'",)),
         (("--query", "ben-14k-twin-150", "--direction", "ca"), ("unknown direction 'ca'", "ab")),
         (("--query", "ben-14k-twin-150", "--out", "x.jpg"), (".png or .pdf", "where: x.jpg")),
         (("--query", "ben-14k-twin-150", "--weights", "best"), ("kept no best weights",)),
