@@ -94,7 +94,7 @@ def too_large(most: int) -> Refused:
     return Refused(
         413,
         UserError(
-            f"the file is larger than {most / 2**20:,.0f} MiB, no image of this run needs them",
+            f"the file is larger than {most / 2**20:,.0f} MiB, which no image of this run needs",
             fix="cut one image of the sensor's size out of it",
         ),
     )
