@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -16,9 +17,10 @@ from typer.testing import CliRunner
 
 from crbench.cards import load_dataset
 from crbench.cli import app
-from crbench.data.build import build_cache
+from crbench.data import build
 from crbench.data.cache import open_cache
 from crbench.data.embeddings import read_embeddings
+from crbench.data.sources import open_source
 from crbench.errors import UserError
 from crbench.report.tables import boards
 from crbench.report.write import markdown
@@ -77,12 +79,18 @@ def test_other_weights_embed_again(copy: Path, twin_cache: Path, tmp_path: Path)
     assert mtime(copy) != before
 
 
-def test_another_cache_embeds_again(twin_cache: Path, tmp_path: Path) -> None:
-    """By a frozen encoder; the weights of a run hold the digest of its cache themselves."""
-    splits = open_cache(twin_cache).split
-    sizes = [f"source.splits.{name}={(splits == name).sum()}" for name in ("train", "val", "test")]
-    card = load_dataset(CARD, overrides=[*sizes, "source.seed=5"])
-    other = build_cache(card, tmp_path / "other.h5", quiet=True)
+def test_another_cache_embeds_again(
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same card, by a frozen encoder; the weights of a run hold its cache's digest."""
+    mine = open_cache(twin_cache)
+    splits = {name: int((mine.split == name).sum()) for name in ("train", "val", "test")}
+    card = load_dataset(CARD, overrides=[f"source.splits.{k}={n}" for k, n in splits.items()])
+    named = dataclasses.replace(open_source(card), ids=[f"other-{name}" for name in mine.ids])
+    monkeypatch.setattr(build, "open_source", lambda *_: named)
+    other = build.build_cache(card, tmp_path / "other.h5", quiet=True)
+    assert open_cache(other).card.digest == mine.card.digest
+    assert open_cache(other).digest != mine.digest
 
     def made(cache: Path) -> int:
         words: dict[str, Any] = {"random_weights": True, "out": tmp_path / "e.h5", "quiet": True}
