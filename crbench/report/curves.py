@@ -76,8 +76,8 @@ def training_figure(runs: Sequence[Path]) -> Figure:
             bottom = 1 - (y + PANEL[1]) / height
             axes = figure.add_axes((x / width, bottom, PANEL[0] / width, PANEL[1] / height))
             for color, (name, (epochs, values)) in zip(COLORS * 4, lines.items(), strict=False):
-                marker = "o" if len(epochs) < 25 else ""
-                axes.plot(epochs, values, marker, ls="-", ms=3, color=color, label=name)
+                marker = "o" if len(epochs) < 25 else None
+                axes.plot(epochs, values, marker=marker, ms=3, color=color, label=name)
             if row == 1 and all(min(values) > 0 for _, values in lines.values()):
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

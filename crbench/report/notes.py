@@ -153,7 +153,8 @@ def approximate_mark(runs: Sequence[Record]) -> str:
     """The mark of a row that was not searched exactly, with its lowest recall at any k."""
     entries = [run.approximate for run in runs if run.approximate is not None]
     least = min(value for e in entries for found in e.recall.values() for value in found.values())
-    return f"approximate ({entries[0].kind}, recall {100 * least:.1f} or more)"
+    found = "100" if least == 1 else f"{100 * least:.1f} or more"
+    return f"approximate ({entries[0].kind}, recall {found})"
 
 
 def _approximate_note(row: Row) -> str:

@@ -100,7 +100,7 @@ def embed_run(
         device=chosen.type,
         splits=wanted,
     )
-    if stored_key(run.embeddings) == key:
+    if stands(run.embeddings, key):
         return run.embeddings
     started = time.perf_counter()
     torch.set_num_threads(info.threads)
@@ -154,10 +154,14 @@ def write_embeddings(
             file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see vector_files
 
 
-def stored_key(path: Path) -> str | None:
-    """What an embeddings file was made from; None where there is none or it is damaged."""
+def stands(path: Path, key: str) -> bool:
+    """Whether there is a file of embeddings that was made from what ``key`` says, and is sound."""
     try:
         with h5py.File(path, "r") as file:
-            return bytes(file.attrs["key"]).decode()
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
+            if bytes(file.attrs["key"]).decode() != key:
+                return False
+            for array in (array for m in MODALITIES if m in file for array in file[m].values()):
+                array[...]  # its checksum is compared
+            return True
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError):
+        return False

@@ -182,6 +182,17 @@ def default_run(dataset: str, method: str, scale: str, seed: int) -> Path:
     return Path("runs") / dataset / f"{method}{suffix}" / f"seed{seed}"
 
 
+def differing(before: Any, after: Any, name: str = "") -> list[str]:
+    """The keys in which two nested tables differ, each as ``train.epochs: 60, not 4``."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return [] if before == after else [f"{name}: {before}, not {after}"]
+    found = []
+    for key in dict.fromkeys([*before, *after]):
+        inner = f"{name}.{key}" if name else key
+        found += differing(before.get(key), after.get(key), inner)
+    return found
+
+
 def nearby(path: Path, most: int = 5) -> list[str]:
     """Runs whose paths are spelt most like ``path``: under ``runs`` and where ``path`` leads to."""
     above = next((parent for parent in path.parents if parent.is_dir()), Path("."))

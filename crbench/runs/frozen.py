@@ -29,7 +29,7 @@ from crbench.runs.embed import (
     PRECISION,
     scored_splits,
     stage_key,
-    stored_key,
+    stands,
     write_embeddings,
 )
 from crbench.runs.train import (
@@ -109,7 +109,7 @@ def embed_encoder(
         device=chosen.type,
         splits=splits,
     )
-    if stored_key(target) == key:
+    if stands(target, key):
         return target
     started = time.perf_counter()
     model = model.to(chosen).eval()
@@ -224,7 +224,7 @@ def _differing(one: nn.Module, other: nn.Module) -> list[str]:
 
 
 def _cannot(name: str, weights: str | Path | None, text: str) -> UserError:
-    first = text.strip().splitlines()[0][:200]
+    first = text.strip().splitlines()[0].partition(". ")[0][:200]
     if weights is not None:
         return UserError(f"these weights do not fit {name}: {first}", where=weights,
                          fix="give weights of this architecture")  # fmt: skip

@@ -35,6 +35,8 @@ class Ranks:
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
         self.local = int(os.environ.get("LOCAL_RANK", "0"))  # among those on this machine
+        # torchrun passes signals on, which the terminal or the cluster has sent to all already
+        self.told_twice = size > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
     @property
     def first(self) -> bool:

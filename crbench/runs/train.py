@@ -30,7 +30,7 @@ from crbench.models.registry import build
 from crbench.runs.caches import statistics
 from crbench.runs.checkpoint import load_latest, save_state, save_weights, tidy
 from crbench.runs.devices import device_name, full_precision, pick_device, precision_of
-from crbench.runs.folder import Options, RunFolder, RunInfo, default_run
+from crbench.runs.folder import Options, RunFolder, RunInfo, default_run, differing
 from crbench.runs.memory import peak_memory
 from crbench.runs.progress import Bar, Stop, stop_on_signal, training_bar
 from crbench.runs.ranks import Ranks, threads_here
@@ -243,9 +243,12 @@ def _begin(
         "ranks",
     )
     for key in settled:
-        if getattr(before, key) != getattr(info, key):
+        was, now = getattr(before, key), getattr(info, key)
+        if was != now:
+            told = "; ".join(differing(was, now)[:3]) if key == "method" else f"{was}, not {now}"
+            told = "" if key == "statistics" else f" ({told})"
             raise UserError(
-                f"cannot go on: the run was started with another {key.replace('_', ' ')}",
+                f"cannot go on: the run was started with another {key.replace('_', ' ')}{told}",
                 where=run.path,
                 fix="use the settings of its run.json, or choose another --out",
             )
@@ -289,7 +292,7 @@ def _loop(
     terms: dict[str, float] = dict(position["terms"])
     about = about_weights(info)
     with (
-        stop_on_signal(patient=ranks.size > 1) as stop,
+        stop_on_signal(patient=ranks.told_twice) as stop,
         training_bar(info, total, quiet) as bar,
         contextlib.closing(
             Watch(run, info, pairs, size, data, model, about, bar.say, ranks)

@@ -224,6 +224,14 @@ def test_curves_read_what_training_logged(trained_run: Path, tmp_path: Path) -> 
         read_curve(tmp_path)
 
 
+@pytest.mark.filterwarnings("error")
+def test_curves_of_many_epochs_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    for epoch in range(1, 31):
+        append_jsonl(tmp_path / "metrics.jsonl", {"epoch": epoch, "loss": 1 / epoch, "uni": 0.5})
+    write_json(tmp_path / "run.json", {"method": {"title": "CR-JEPA"}, "seed": 0})
+    assert imread(training_curves([tmp_path], tmp_path / "c.png"))[..., :3].std() > 0.01
+
+
 def test_a_run_of_one_epoch_has_whole_epochs_as_ticks_and_shows_its_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -14,9 +15,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from crbench.cards import load_dataset
 from crbench.cli import app
+from crbench.data import build
 from crbench.data.cache import open_cache
 from crbench.data.embeddings import read_embeddings
+from crbench.data.sources import open_source
 from crbench.errors import UserError
 from crbench.report.tables import boards
 from crbench.report.write import markdown
@@ -66,13 +70,45 @@ def test_another_dataset_card_embeds_again(copy: Path) -> None:
 
 
 def test_other_weights_embed_again(copy: Path, twin_cache: Path, tmp_path: Path) -> None:
-    """The same run trained anew for longer, in the same folder."""
+    """The run of another seed in the same folder: cards and cache are the same."""
     before = mtime(copy)
-    words = {"scale": "tiny", "epochs": 3, "cache": twin_cache, "quiet": True}
-    other = train("cr-jepa", CARD, out=tmp_path / "other", **words)
+    words = {"scale": "tiny", "epochs": 2, "cache": twin_cache, "quiet": True}
+    other = train("cr-jepa", CARD, out=tmp_path / "other", seed=1, **words)
     for name in ("run.json", "weights.safetensors"):
         shutil.copy(other / name, copy / name)
     assert mtime(copy) != before
+
+
+def test_another_cache_embeds_again(
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same card, by a frozen encoder; the weights of a run hold its cache's digest."""
+    mine = open_cache(twin_cache)
+    splits = {name: int((mine.split == name).sum()) for name in ("train", "val", "test")}
+    card = load_dataset(CARD, overrides=[f"source.splits.{k}={n}" for k, n in splits.items()])
+    named = dataclasses.replace(open_source(card), ids=[f"other-{name}" for name in mine.ids])
+    monkeypatch.setattr(build, "open_source", lambda *_: named)
+    other = build.build_cache(card, tmp_path / "other.h5", quiet=True)
+    assert open_cache(other).card.digest == mine.card.digest
+    assert open_cache(other).digest != mine.digest
+
+    def made(cache: Path) -> int:
+        words: dict[str, Any] = {"random_weights": True, "out": tmp_path / "e.h5", "quiet": True}
+        return embed_encoder(f"timm:{NAME}", CARD, cache=cache, **words).stat().st_mtime_ns
+
+    first, again, then = made(twin_cache), made(twin_cache), made(other)
+    assert again == first != then
+
+
+def test_a_damaged_array_is_embedded_again(copy: Path) -> None:
+    file = embed_run(copy, quiet=True)
+    sound = read_embeddings(file, open_cache_of(copy).ids).arrays["a/cross"]
+    data = bytearray(file.read_bytes())
+    data[bytes(data).index(sound.tobytes()[:64]) + 9] ^= 0xFF
+    file.write_bytes(data)
+    evaluate(copy, quiet=True)
+    again = read_embeddings(file, open_cache_of(copy).ids).arrays["a/cross"]
+    np.testing.assert_array_equal(again, sound)
 
 
 def test_a_file_of_another_kind_in_its_place_is_replaced(copy: Path) -> None:

@@ -116,10 +116,15 @@ def test_a_finished_run_is_never_trained_over(twin_cache: Path, trained_run: Pat
 
 
 def test_going_on_with_other_settings_is_refused(twin_cache: Path, trained_run: Path) -> None:
-    with pytest.raises(UserError, match="another seed"):
+    with pytest.raises(UserError, match=r"another seed \(0, not 5\)"):
         short(twin_cache, trained_run, seed=5, resume=True)
-    with pytest.raises(UserError, match="another method"):
-        short(twin_cache, trained_run, overrides=["model.mask_ratio=0.25"], resume=True)
+    masks = ["model.mask_ratio=0.25"]
+    with pytest.raises(UserError, match=r"another method \(model\.mask_ratio: [\d.]+, not 0\.25\)"):
+        short(twin_cache, trained_run, overrides=masks, resume=True)
+    with pytest.raises(UserError, match=r"\(train\.epochs: 2, not 4\)"):
+        short(twin_cache, trained_run, epochs=4, resume=True)
+    with pytest.raises(UserError, match=r"\(train\.accumulate: None, not 2\)"):
+        short(twin_cache, trained_run, overrides=["train.accumulate=2"], resume=True)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,32 @@ def test_a_signal_to_one_rank_stops_all_and_all_go_on(twin_cache: Path, tmp_path
     assert epochs(out) == list(range(1, len(epochs(out)) + 1))
 
 
+def test_a_rank_alone_under_torchrun_is_told_twice_and_saves(
+    twin_cache: Path, tmp_path: Path
+) -> None:
+    """The cluster signals torchrun and its rank, and torchrun the rank once more."""
+    out = tmp_path / "run"
+    slow = "import time; import crbench.runs.step as s; real = s.Stepper.__call__\n"
+    slow += "s.Stepper.__call__ = lambda *words: (time.sleep(1), real(*words))[1]\n"
+    rank = subprocess.Popen(
+        [sys.executable, "-c", slow + CODE, *arguments(twin_cache, out, 300)],
+        env=environment(TORCHELASTIC_RUN_ID="1", WORLD_SIZE="1"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until_checkpoint(out, [rank])
+        time.sleep(0.2)  # inside a step
+        for _ in range(2):
+            rank.send_signal(signal.SIGTERM)
+            time.sleep(0.1)  # the first was heard
+        _, said = rank.communicate(timeout=100)
+    finally:
+        rank.kill()
+    assert rank.returncode == 130, said
+    assert "stopped at step" in said or "--resume" in said
+
+
 @pytest.mark.parametrize("dies", [0, 1])
 def test_a_rank_that_dies_ends_the_other_by_name(
     twin_cache: Path, tmp_path: Path, dies: int

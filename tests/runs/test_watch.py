@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from crbench.data.cache import open_cache
 from crbench.errors import Collapsed, UserError
 from crbench.files import read_json, read_jsonl, sha256_file
 from crbench.models.cr_jepa import CRJEPA
+from crbench.models.registry import build
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.evaluate import evaluate
 from crbench.runs.folder import Options, RunFolder
 from crbench.runs.track import flat
 from crbench.runs.train import train
+from crbench.runs.watch import Validation
 
 STEPS = ["train.batch_size=24"]  # four an epoch
 
@@ -173,12 +176,11 @@ def test_a_collapse_is_named_and_ends_the_run_where_asked(
     assert sha256_file(out / "weights.safetensors") == sha256_file(plain / "weights.safetensors")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("value", "every"), [(math.nan, 0.0), (math.inf, 0.0), (math.nan, 1e9)])
 def test_a_loss_that_is_not_finite_leaves_its_batch_and_terms(
-    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, every: float
 ) -> None:
-    from crbench.data.cache import open_cache
-
+    """The first broken step is named: found at once, or where the epoch ends, after another one."""
     real, seen = CRJEPA.loss, []
 
     def breaks(self: CRJEPA, batch: Any, step: Any) -> dict[str, torch.Tensor]:
@@ -189,16 +191,41 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_and_terms(
         return terms
 
     monkeypatch.setattr(CRJEPA, "loss", breaks)
-    monkeypatch.setattr("crbench.runs.train.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("crbench.runs.train.CHECKPOINT_EVERY_S", every)
     with pytest.raises(UserError, match="not finite at step 7") as caught:
         go(twin_cache, tmp_path / "out")
-    assert "nonfinite.json" in str(caught.value) and "holds step 6" in str(caught.value)
+    kept = "no checkpoint was made" if every else "checkpoint.pt holds step 6"
+    assert f"in nonfinite.json, {kept}" in str(caught.value)
     left = read_json(tmp_path / "out" / "nonfinite.json")
-    assert (left["epoch"], left["step"], left["checkpoint_step"]) == (2, 7, 6)
+    assert (left["epoch"], left["step"]) == (2, 7)
+    assert left["checkpoint_step"] == (None if every else 6)
     assert left["ids"] == seen and len(seen) == 24
     assert "loss" in left["not_finite"] and left["terms"]["loss"] == str(value)
-    state = torch.load(tmp_path / "out" / left["checkpoint"], weights_only=True)
-    assert all(bool(x.isfinite().all()) for x in state["model"].values())
+    if not every:
+        state = torch.load(tmp_path / "out" / left["checkpoint"], weights_only=True)
+        assert all(bool(x.isfinite().all()) for x in state["model"].values())
+
+
+def test_scoring_leaves_modes_and_random_numbers_as_they_were(
+    plain: Path, twin_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For methods of others, with dropout, frozen parts and draws of their own."""
+    info = RunFolder(plain).finished().model_copy(update={"options": Options(eval_every=1)})
+    model = build(info.method_card, {"a": 2, "b": 12}).train()
+    model.heads["uni"].eval()
+    modes = [module.training for module in model.modules()]
+    real, seen = CRJEPA.embed, []
+
+    def draws(self: CRJEPA, images: torch.Tensor, modality: Any) -> dict[str, torch.Tensor]:
+        seen.append(any(module.training for module in self.modules()) or torch.rand(1))
+        return real(self, images, modality)
+
+    monkeypatch.setattr(CRJEPA, "embed", draws)
+    state = torch.get_rng_state()
+    Validation(open_cache(twin_cache), info, model, torch.device("cpu")).score(model)
+    assert seen and True not in seen
+    assert [module.training for module in model.modules()] == modes and len(set(modes)) == 2
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_tensorboard_has_what_the_log_has(watched: Path) -> None:
@@ -267,7 +294,6 @@ def test_a_tracker_that_raises_is_named_once_and_stops_nothing(
 
 def test_the_weights_of_the_best_epoch_load_by_themselves(watched: Path) -> None:
     from crbench.cards import load_method
-    from crbench.models.registry import build
 
     card = load_method("cr-jepa", scale="tiny", overrides=STEPS)
     load_weights(watched / "weights-best.safetensors", build(card, {"a": 2, "b": 12}), {})
