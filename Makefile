@@ -1,14 +1,15 @@
-# make demo · make test · make board: each sets up everything it needs (Python >= 3.11 and make).
+# make demo · make test · make docs · make board: each sets up everything it needs (Python >= 3.11 and make).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint soak board study clean help
+.PHONY: demo test lint docs soak board study clean help
 
 help:
 	@echo "make demo   a leaderboard of three methods on a synthetic twin, trained here (about 5 minutes)"
 	@echo "make test   lint, types and tests (under 10 minutes)"
+	@echo "make docs   the documentation, built strictly into site-docs/index.html"
 	@echo "make soak   long kill-and-fault tests"
 	@echo "make board  results/leaderboard.* from the committed records"
 	@echo "make study  train the committed studies again (hours on two cores)"
@@ -30,6 +31,9 @@ lint: $(STAMP)
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -m 'not soak'
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
 
@@ -40,4 +44,4 @@ study: $(STAMP)
 	$(BIN)/python scripts/study_demo.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache site-docs

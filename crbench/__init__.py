@@ -10,11 +10,11 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
-__all__ = ["train", "evaluate", "load"]
+__all__ = ["train", "evaluate", "load", "search"]
 
 
 def __getattr__(name: str) -> Any:
-    """``crbench.train``, ``crbench.evaluate``, ``crbench.load``: imported when first asked for."""
+    """``train``, ``evaluate``, ``load`` and ``search``: imported when first asked for."""
     if name == "train":
         from crbench.runs.train import train
 
@@ -27,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from crbench.runs.load import load
 
         return load
+    if name == "search":
+        from crbench.runs.search import search
+
+        return search
     raise AttributeError(f"module 'crbench' has no attribute '{name}'")

@@ -303,13 +303,13 @@ def _resolve(
     kind: str, name: str, scale: str | None, overrides: Iterable[str], default_scale: str
 ) -> dict[str, Any]:
     """Read a card, apply ``extends``, the scale's overlay and the overrides, in this order."""
-    table = read_table(kind, name)
+    table, place = read_table(kind, name), name if name.endswith(".toml") else f"{kind}/{name}"
     if base := table.pop("extends", None):
         parent = read_table(kind, base)
         if "extends" in parent:
             raise UserError(
                 f"card '{base}' extends another card itself",
-                where=f"{kind}/{name}",
+                where=place,
                 fix="a card may extend one card that extends none",
             )
         if table.get("source", {}).get("kind") not in (None, parent.get("source", {}).get("kind")):
@@ -318,11 +318,11 @@ def _resolve(
     scales = table.pop("scale", {})
     if scale is not None and scale != default_scale:
         if scale not in scales:
-            raise unknown("scale", scale, [default_scale, *scales], where=f"{kind}/{name}")
+            raise unknown("scale", scale, [default_scale, *scales], where=place)
         table = merge(table, scales[scale])
         table["scale"] = scale
     for override in overrides:
-        _apply(table, override, where=f"{kind}/{name}")
+        _apply(table, override, where=place)
     return table
 
 

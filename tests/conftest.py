@@ -1,8 +1,10 @@
-"""Fixtures that several floors share: a small twin, a trained run, and the real imagery."""
+"""Fixtures that several floors share: a small twin, a trained run, a browser, the real imagery."""
 
+import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,24 @@ def trained_run(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return train(
         "cr-jepa", "ben-14k-twin", scale="tiny", epochs=2, cache=twin_cache, out=out, quiet=True
     )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless browser that is installed already, or a skip that says what is missing."""
+    path = ROOT / "scripts" / "make_screenshots.py"
+    spec = importlib.util.spec_from_file_location("make_screenshots", path)
+    assert spec is not None and spec.loader is not None
+    shots = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shots)
+    if shots.programs() is None:
+        message = "no browser: chromium and chromium-driver are not installed"
+        if os.environ.get("CRBENCH_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    browser = shots.open_browser()
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture(scope="session")

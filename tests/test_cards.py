@@ -102,9 +102,11 @@ def test_a_wrong_override_names_what_was_meant(tmp_path: Path, override: str, na
     ],
 )
 def test_a_wrong_card_is_refused_by_key(tmp_path: Path, text: str, named: str) -> None:
+    path = card(tmp_path, text)
     with pytest.raises(UserError) as caught:
-        cards.load_method(card(tmp_path, text))
+        cards.load_method(path)
     assert named in str(caught.value)
+    assert path in str(caught.value.where)
 
 
 def test_unknown_names_come_with_the_nearest() -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crbench"
 FLOORS = {
     "errors": 0, "files": 0, "cards": 0, "records": 0, "provenance": 0, "seeds": 0,
-    "scoring": 1, "data": 2, "models": 3, "runs": 4, "report": 5, "cli": 6,
+    "scoring": 1, "data": 2, "models": 3, "runs": 4, "report": 5, "serve": 5, "cli": 6,
 }  # fmt: skip
 FRONT = {"__init__", "__main__"}  # they stand before the house and may name any floor
 HEAVY = ("torch", "h5py", "pandas", "numpy")
@@ -125,16 +125,21 @@ def test_help_loads_no_heavy_library(words: tuple[str, ...]) -> None:
     assert loaded(HELP.format(words=list(words))) == set()
 
 
-def test_help_takes_under_400_ms_of_processor_time() -> None:
-    spent = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "crbench", "--help"], capture_output=True, check=True, cwd=ROOT
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert statistics.median(spent) < 0.4
+def processor_time(*words: str) -> float:
+    """Seconds of processor time that a Python process takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], capture_output=True, check=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_takes_little_more_than_the_libraries_that_draw_it() -> None:
+    """0.18 s on a quiet machine; a share, taking turns, so that other work does not matter."""
+    drawn = "import typer, rich.console, rich.markdown, rich.panel, rich.table"
+    shares = [
+        processor_time("-m", "crbench", "--help") / processor_time("-c", drawn) for _ in range(5)
+    ]
+    assert statistics.median(shares) < 2.5
 
 
 def texts() -> list[Path]:

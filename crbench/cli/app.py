@@ -8,7 +8,19 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import boards, caches, doctor, embed, hub, reports, runs, studies
+from crbench.cli import (
+    boards,
+    caches,
+    doctor,
+    embed,
+    hub,
+    reports,
+    reproduce,
+    runs,
+    search,
+    serve,
+    studies,
+)
 from crbench.errors import UserError
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -20,6 +32,7 @@ GO_ON = {
     "demo": "run the same command again: it goes on where it stopped",
     "embed": "run the same command again: nothing half-written was kept",
     "evaluate": "run the same command again: nothing half-written was kept",
+    "search": "run the same command again: nothing half-written was kept",
 }
 
 
@@ -92,6 +105,9 @@ caches.register(app)
 studies.register(app)
 boards.register(app)
 reports.register(app)
+reproduce.register(app)
+search.register(app)
+serve.register(app)
 hub.register(app)
 doctor.register(app)
 

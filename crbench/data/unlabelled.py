@@ -17,8 +17,8 @@ from torch import Tensor
 from crbench.cards import ModalityCard
 from crbench.data.cache import open_cache
 from crbench.data.pairs import resize
-from crbench.data.sources.ben14k.tiff import reading
-from crbench.data.sources.own.images import LOADERS, read_image
+from crbench.data.query_image import read_query
+from crbench.data.sources.own.images import LOADERS
 from crbench.data.sources.own.index import files_by_key
 from crbench.errors import UserError
 
@@ -38,8 +38,7 @@ def image_folder(folder: Path, modality: ModalityCard) -> Images:
     """The PNG, JPEG, GeoTIFF, .npy and .npz files under ``folder``; ids are their names without
     the ending, behind their subfolder if they lie in one.
 
-    A GeoTIFF whose bands are described is read by their names, in any order and with others beside
-    them; other files hold the card's bands in the card's order. A file of another size or type, and
+    Each is read by :func:`crbench.data.query_image.read_query`: a file of another size or type, and
     one that lacks a band, is a UserError when it is read.
     """
     files = files_by_key(folder, "", "")
@@ -48,40 +47,8 @@ def image_folder(folder: Path, modality: ModalityCard) -> Images:
                         fix=f"images are files that end in {', '.join(LOADERS)}")  # fmt: skip
     paths = list(files.values())
     return Images(
-        np.array(list(files)), lambda at: np.stack([_image(paths[i], modality) for i in at])
+        np.array(list(files)), lambda at: np.stack([read_query(paths[i], modality) for i in at])
     )
-
-
-def _image(path: Path, modality: ModalityCard) -> np.ndarray:
-    """One image (C, H, W) in the bands in use."""
-    names = _descriptions(path)
-    if not names:
-        places = [modality.bands.index(band) for band in modality.used]
-        return read_image(path, modality)[places]
-    if missing := [band for band in modality.used if band not in names]:
-        raise UserError(
-            f"{modality.name} needs the bands {', '.join(missing)}, the file has "
-            + ", ".join(map(str, names)),
-            where=path,
-            fix="add the missing bands, or train on the others: --bands",
-        )
-    stored = modality.model_copy(update={"bands": names})
-    return read_image(path, stored)[[names.index(band) for band in modality.used]]
-
-
-def _descriptions(path: Path) -> list[str]:
-    """Names of a GeoTIFF's bands; empty where they are not told, or for another kind of file."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return []
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    try:
-        with reading(), rasterio.open(path, driver="GTiff") as file:
-            told = file.descriptions
-    except RasterioError:
-        return []  # reading the pixels says what is wrong
-    return [str(name) for name in told] if told and all(told) else []
 
 
 def cached_images(path: Path, which: str, modality: ModalityCard) -> Images:

@@ -15,8 +15,18 @@ RUNS = "runs/again"
 
 
 def commands(record: Record) -> list[str] | None:
-    """Shell lines: build the cache, train, evaluate. None where the cards of today cannot give
-    the record's method, as for embeddings of other programs and cards that did not ship."""
+    """The lines of :func:`steps` as a shell takes them."""
+    found = steps(record)
+    return None if found is None else [shlex.join(words) for words in found]
+
+
+def steps(record: Record, *, source: str = "DIR", out: str | None = None) -> list[list[str]] | None:
+    """Words of three commands: build the cache, train, evaluate. ``source`` holds the images of
+    sets that are not synthetic, ``out`` is the run folder.
+
+    None where the cards of today cannot give the record's method, as for embeddings of other
+    programs and cards that did not ship.
+    """
     sets = overrides(record)
     training = record.training
     if sets is None or training is None:
@@ -26,8 +36,8 @@ def commands(record: Record) -> list[str] | None:
     if data.scale != "default":
         cache += ["--scale", data.scale]
     if not data.synthetic:
-        cache += ["--source", "DIR"]
-    run = f"{RUNS}/{record.run}"
+        cache += ["--source", source]
+    run = out or f"{RUNS}/{record.run}"
     train = ["crbench", "train", method.name, data.name]
     if method.scale != "paper":
         train += ["--scale", method.scale]
@@ -44,7 +54,7 @@ def commands(record: Record) -> list[str] | None:
         evaluate += ["--approximate", record.approximate.kind]
     if record.probe is not None:
         evaluate += ["--probe"]
-    return [shlex.join(words) for words in (cache, train, evaluate)]
+    return [cache, train, evaluate]
 
 
 def overrides(record: Record) -> list[str] | None:

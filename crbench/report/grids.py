@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crbench.cards import ProtocolCard
+from crbench.data.labels import label_names, relevant
 from crbench.errors import UserError
 from crbench.records import Record, Serves
 from crbench.report import sheet
 from crbench.report.metrics import DIRECTIONS, arrow
-from crbench.report.preview import label_names
 from crbench.report.render import pictures
-from crbench.report.views import Hits, Views, nearest, open_run, relevant
+from crbench.report.views import Hits, Views, nearest, open_run
 from crbench.seeds import derive
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def retrieval_grid(
     gallery = f"{len(cache.rows(protocol.gallery)):,} items ({' + '.join(protocol.gallery)})"
     said = [
         f"Top {k} of {gallery}; queries {how}.",
-        f"Green ✓: {_relevance(cache)}.  Red ✗: not.  Number: cosine.  {_channels(cache)}",
+        f"Green ✓: {relevance_words(cache)}.  Red ✗: not.  Number: cosine.  {channel_words(cache)}",
     ]
     return sheet.save(_draw(cache, chosen, heads, title or cache.card.title, said, k), out)
 
@@ -106,7 +106,8 @@ def _drawn(cache: Cache, protocol: ProtocolCard) -> np.ndarray:
     return np.asarray(rng.permutation(cache.rows(protocol.query)))
 
 
-def _relevance(cache: Cache) -> str:
+def relevance_words(cache: Cache) -> str:
+    """What an item does or is that makes it right."""
     return {
         "multi": "shares at least one label with the query",
         "single": "has the query's class",
@@ -114,7 +115,8 @@ def _relevance(cache: Cache) -> str:
     }[cache.card.labels.kind]
 
 
-def _channels(cache: Cache) -> str:
+def channel_words(cache: Cache) -> str:
+    """Which bands of each sensor are shown."""
     shown = [
         f"{card.name}: {', '.join(card.display)}{', ratio' * (len(card.display) == 2)}"
         for card in (cache.card.modality(m) for m in ("a", "b"))
@@ -131,7 +133,10 @@ def _draw(
     k: int,
 ) -> Figure:
     lines = {d: [_line(cache, hit) for hit in found] for d, found in chosen.items()}
-    shown = _pictures(cache, [hit for found in chosen.values() for hit in found])
+    hits = [hit for found in chosen.values() for hit in found]
+    wanted = {(hit.direction[0], hit.query) for hit in hits}
+    wanted |= {(hit.direction[1], int(row)) for hit in hits for row in hit.items}
+    shown = thumbnails(cache, wanted)
     width = 2 * LEFT + (k + 1) * SIDE + k * GAP + 0.25
     said = [part for text in said for part in sheet.wrap(text, width - 2 * LEFT, size=8.5)]
     top = 0.62 + 0.17 * len(said)
@@ -168,13 +173,14 @@ def _line(cache: Cache, hit: Hits) -> Line:
     return Line(hit, query, items)
 
 
-def _pictures(cache: Cache, hits: Sequence[Hits]) -> dict[tuple[str, int], np.ndarray]:
-    """Every thumbnail once, keyed by (modality, cache row), stretched with common limits."""
-    wanted = {(hit.direction[0], hit.query) for hit in hits}
-    wanted |= {(hit.direction[1], int(row)) for hit in hits for row in hit.items}
+def thumbnails(
+    cache: Cache, wanted: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], np.ndarray]:
+    """Pictures (H, W, 3) of ``wanted`` (modality, cache row), those of a modality stretched with
+    common limits."""
     shown: dict[tuple[str, int], np.ndarray] = {}
     for modality in ("a", "b"):
-        rows = sorted(row for m, row in wanted if m == modality)
+        rows = sorted({row for m, row in wanted if m == modality})
         if rows:
             drawn = pictures(cache.images(modality)[rows], cache.card.modality(modality))
             shown |= {(modality, row): drawn[i] for i, row in enumerate(rows)}

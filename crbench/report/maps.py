@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crbench.data.labels import label_names
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.report import sheet
 from crbench.report.metrics import arrow
-from crbench.report.preview import label_names
 from crbench.report.views import Opened, open_run
 from crbench.seeds import derive
 

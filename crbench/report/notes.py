@@ -141,9 +141,11 @@ def _run_note(row: Row, sensors: dict[str, str]) -> str:
         if training.epochs
         else "not trained by epochs"
     )
+    runs = ", ".join(f"`{record.run}`" for record in row.records)
     return (
         f"{row.label}: scale {first.method.scale}, {trained}, "
-        f"seed{'s' if row.n > 1 else ''} {seeds}, {training.device}; {views}."
+        f"seed{'s' if row.n > 1 else ''} {seeds}, {training.device}; {views}; "
+        f"record{'s' if row.n > 1 else ''} {runs}."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crbench.data.labels import label_names
 from crbench.report import sheet
 from crbench.report.render import pictures
 from crbench.seeds import derive
@@ -18,16 +19,6 @@ ACROSS = 3  # pairs side by side
 SIDE = 1.5  # inches
 ROOM = 2 * SIDE + 0.3  # inches of a caption line under a pair
 LABEL_LINES = 4
-
-
-def label_names(cache: Cache, row: int) -> list[str]:
-    """Names of the labels of one pair; empty for unlabelled sets and empty label sets."""
-    classes = cache.card.labels.classes
-    if cache.labels is None:
-        return []
-    if cache.card.labels.kind == "multi":
-        return [classes[index] for index in np.flatnonzero(cache.labels[row])]
-    return [classes[int(cache.labels[row])]]
 
 
 def spread(cache: Cache, n: int) -> np.ndarray:

@@ -144,14 +144,3 @@ def nearest(
             for i, query in enumerate(queries)
         ]
     return found
-
-
-def relevant(cache: Cache, query: int, items: np.ndarray) -> np.ndarray:
-    """Which of ``items`` (cache rows) are relevant to ``query``, as (len(items),) bool: its own
-    pair where the set has no labels, else items of its class or with a label of its."""
-    kind, labels = cache.card.labels.kind, cache.labels
-    if kind == "none" or labels is None:
-        return np.asarray(items) == query
-    if kind == "multi":
-        return np.asarray((labels[items].astype(bool) & labels[query].astype(bool)).any(axis=1))
-    return np.asarray(labels[items] == labels[query])

@@ -18,7 +18,9 @@ from crbench.report.significance import NOT_WORSE
 INTRO = """# Leaderboard
 
 Made by `crbench leaderboard` from run records and published tables; do not edit it by hand. Rows of
-one table share data, cache and protocol. Numbers from different tables do not compare.
+one table share data, cache and protocol. Numbers from different tables do not compare. The notes
+under a table name the record of each run; `crbench reproduce RECORD` prints the commands that make
+it again, and with `--run` runs them and compares the scores.
 """
 
 PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."

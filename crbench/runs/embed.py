@@ -15,17 +15,18 @@ import h5py
 import numpy as np
 import torch
 
-from crbench.data.cache import Cache, encode, open_cache
+from crbench.data.cache import Cache, encode
 from crbench.data.pairs import Pairs
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file, sha256_json
 from crbench.models.base import MODALITIES, Method
 from crbench.models.registry import build
 from crbench.records import Direction, Serves
+from crbench.runs.caches import open_run_cache
 from crbench.runs.checkpoint import load_weights
 from crbench.runs.devices import device_name, full_precision, pick_device
-from crbench.runs.folder import RunFolder, RunInfo
-from crbench.runs.train import about_weights, statistics
+from crbench.runs.folder import RunFolder
+from crbench.runs.train import about_weights
 from crbench.runs.views import embed_pairs, serving
 
 FORMAT = 2
@@ -46,24 +47,6 @@ def load_run(run: RunFolder, device: torch.device) -> Method:
             fix="restore the file, or train the run again",
         )
     return model.to(device).eval()
-
-
-def open_run_cache(info: RunInfo, cache: str | Path | None) -> Cache:
-    """The cache that a run was trained on; another one is a UserError."""
-    data = open_cache(Path(cache or info.cache), info.dataset_card)
-    if data.digest != info.cache_digest:
-        raise UserError(
-            "this cache is not the one that the run was trained on",
-            where=data.path,
-            fix=f"give the cache with digest {info.cache_digest[:12]}… by --cache",
-        )
-    if info.statistics and info.statistics != statistics(data):
-        raise UserError(
-            "this cache normalises its images otherwise than when the run was trained",
-            where=data.path,
-            fix="build the cache with the card that the run was trained on",
-        )
-    return data
 
 
 def stage_key(

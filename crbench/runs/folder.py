@@ -9,6 +9,7 @@
     weights.safetensors       what embeds
     weights-best.safetensors  those of the best epoch on the validation split, with --keep-best
     embeddings.h5             every view of both modalities
+    index/                    the vectors that `crbench search` looks through, one file a view
     record.json               the scores
 """
 
@@ -110,6 +111,10 @@ class RunFolder:
     @property
     def embeddings(self) -> Path:
         return self.path / f"embeddings{self._suffix}.h5"
+
+    @property
+    def index(self) -> Path:
+        return self.path / f"index{self._suffix}"
 
     @property
     def _suffix(self) -> str:

@@ -22,6 +22,8 @@ from crbench.provenance import now_utc
 
 POLL_S = 0.2
 GRACE_S = 120.0  # for a run that was asked to stop to write its checkpoint
+# submitit's own are 5 minutes and 3 jobs, after which a run would count as failed
+JOB_MIN, JOBS = 24 * 60, 100
 Tell = Callable[[str, str, int | None], None]  # task name, "start" | "end" | "tick", exit code
 
 
@@ -86,9 +88,30 @@ def note_exit(task: Task, code: int) -> None:
     write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
 
 
-def run_task(argv: list[str]) -> int:
-    """What a cluster job runs: the process, and its exit code."""
-    return subprocess.run(argv, check=False).returncode
+class ClusterRun:
+    """What a cluster job runs: the process, and its exit code.
+
+    submitit calls ``checkpoint`` when the job's time is nearly up or another job takes its place,
+    and queues what it returns: the run saves, as on SIGTERM, and goes on in the next job.
+    """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, argv: list[str]) -> int:
+        """Start the process and wait for it."""
+        self.process = subprocess.Popen(argv)
+        return self.process.wait()
+
+    def checkpoint(self, argv: list[str]) -> Any:
+        """Have the process save and end; what is to be queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.process is not None:
+            self.process.terminate()
+            # called by a signal inside of ``wait``, which holds the lock of the process
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(ClusterRun(), argv)
 
 
 def slurm(
@@ -101,9 +124,9 @@ def slurm(
 ) -> dict[str, int]:
     """As jobs of a SLURM cluster, by submitit (extra ``slurm``), at most ``max_jobs`` at once.
 
-    ``options`` are submitit's, e.g. ``timeout_min=240``, ``slurm_partition=gpu``. The study waits
-    for the jobs; when it is stopped they run on, and the same command given again later finds what
-    they left.
+    ``options`` are submitit's, e.g. ``timeout_min=240``, ``slurm_partition=gpu``. A run that its
+    job has no time for goes on in another one. The study waits for the jobs; when it is stopped
+    they run on, and the same command given again later finds what they left.
     """
     try:
         import submitit
@@ -115,8 +138,10 @@ def slurm(
         ) from None
     folder = Path("runs") / "slurm"
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        executor.update_parameters(**{key: _number(text) for key, text in (options or {}).items()})
+        again = {f"{cluster}_max_num_timeout": JOBS}
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **again)
+        given = {key: _number(text) for key, text in (options or {}).items()}
+        executor.update_parameters(**{"timeout_min": JOB_MIN, **given})
     except (RuntimeError, TypeError, NameError, ValueError) as error:
         raise UserError(
             f"cannot submit: {error}", where="--launcher slurm", fix="check --slurm KEY=VALUE"
@@ -140,7 +165,7 @@ def slurm(
 
 def _submit(executor: Any, task: Task) -> Any:
     try:
-        return executor.submit(run_task, task.argv)
+        return executor.submit(ClusterRun(), task.argv)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"cannot submit: {error}",

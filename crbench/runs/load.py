@@ -32,6 +32,7 @@ class Loaded:
     bands: Mapping[str, list[str]]
     statistics: Mapping[str, Mapping[str, list[float]]]
     best: Mapping[str, Any]
+    device: torch.device
 
     @torch.no_grad()
     def embed(self, images: np.ndarray | Tensor, modality: Modality) -> dict[str, np.ndarray]:
@@ -46,12 +47,11 @@ class Loaded:
                 f"{tuple(pixels.shape)}",
                 where=f"bands {' '.join(self.bands[modality])}",
             )
-        device = next(self.model.parameters()).device
         mean, std = (
             torch.tensor(self.statistics[modality][key], dtype=torch.float32)[:, None, None]
             for key in ("mean", "std")
         )
-        ready = resize((pixels - mean) / std, self.model.image_size).to(device)
+        ready = resize((pixels - mean) / std, self.model.image_size).to(self.device)
         found = self.model.embed(ready, modality)
         return {view: value.float().cpu().numpy() for view, value in found.items()}
 
@@ -83,4 +83,6 @@ def load(path: str | Path, *, device: str = "cpu", custom: bool = False) -> Load
     bands = {str(m): [str(band) for band in names] for m, names in about["bands"].items()}
     model = build(card, {m: len(names) for m, names in bands.items()})
     load_weights(Path(path), model, {})
-    return Loaded(model.to(device).eval(), bands, about["statistics"], about.get("best", {}))
+    chosen = torch.device(device)
+    best = about.get("best", {})
+    return Loaded(model.to(chosen).eval(), bands, about["statistics"], best, chosen)

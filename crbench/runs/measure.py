@@ -93,9 +93,10 @@ def plan(
     device: str = "auto",
     threads: int | None = None,
 ) -> list[Planned]:
-    """One line per distinct card. Time is that of its records, else of steps run now.
+    """One line per distinct card. Time is that of steps run now for what is missing, since a record
+    may be another machine's, and that of its records for what is there.
 
-    Without a cache (``data`` None) what has no record has no time.
+    Without a cache (``data`` None) nothing is run, and what has no record has no time.
     """
     lines = []
     for card_digest in dict.fromkeys(job.card.digest for job in found):
@@ -105,14 +106,14 @@ def plan(
         trained = method_class(card).trained_by == "gradient" and epochs > 0
         epoch_s: float | None = None
         each, source = 0.0, "not trained by epochs"
-        if there:
-            each = sum(sum(r.timings.values()) for r in there) / len(there)
-            epoch_s = there[0].timings["train_s"] / epochs if trained else None
-            source = f"its record of {there[0].created[:10]}"
-        elif trained and data is not None:
+        if trained and missing and data is not None:
             estimate = measure_epoch(card, data, device=device, threads=threads)
             epoch_s, source = estimate.epoch_s, estimate.said()
             each = epochs * estimate.epoch_s
+        elif there:
+            each = sum(sum(r.timings.values()) for r in there) / len(there)
+            epoch_s = there[0].timings["train_s"] / epochs if trained else None
+            source = f"its record of {there[0].created[:10]}"
         elif trained:
             source = "no cache here to measure with"
         lines.append(

@@ -15,7 +15,8 @@ from crbench.files import sha256_file
 from crbench.models.base import Method, count
 from crbench.models.registry import build
 from crbench.records import MethodEntry, TrainingEntry
-from crbench.runs.embed import embed_run, open_run_cache
+from crbench.runs.caches import open_run_cache
+from crbench.runs.embed import embed_run
 from crbench.runs.folder import RunFolder, RunInfo
 from crbench.runs.scored import How
 from crbench.runs.train import band_counts, open_dataset

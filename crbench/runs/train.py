@@ -27,6 +27,7 @@ from crbench.errors import UserError
 from crbench.files import held
 from crbench.models.base import Method, Step
 from crbench.models.registry import build
+from crbench.runs.caches import statistics
 from crbench.runs.checkpoint import load_latest, save_state, save_weights, tidy
 from crbench.runs.devices import device_name, full_precision, pick_device, precision_of
 from crbench.runs.folder import Options, RunFolder, RunInfo, default_run, differing
@@ -163,11 +164,6 @@ def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = 
     check_bands(data, in_use)
     data.card = in_use.with_bands(bands)
     return data
-
-
-def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:
-    """Mean and std per band, as they normalise the images of each modality."""
-    return {m: {name: found.tolist() for name, found in data.stats(m).items()} for m in "ab"}
 
 
 def about_weights(info: RunInfo) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def per_query(
     tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
     engine: Engine = HERE,
 ) -> dict[str, PerQuery]:
-    """Values of every query in each direction of ``embeddings``; see :func:`score_directions`.
+    """Values of every query in each direction of ``embeddings``; see ``score_directions``.
 
     ``threads`` (default: usable cores), ``tile`` and ``engine`` change speed and memory, never a
     bit of the result.
@@ -176,7 +176,7 @@ def summarise(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What :func:`score_directions` returns, from values per query that are already at hand."""
+    """What ``score_directions`` returns, from values per query that are already at hand."""
     ks = check_ks(ks)
     query = check_items(query, "query", label_kind, len(classes))
     gallery = check_items(gallery, "gallery", label_kind, len(classes))

@@ -34,15 +34,6 @@ def blocks_done(log: Path) -> int:
     return len(read_jsonl(log)) - 1 if log.is_file() else -1
 
 
-# the same, resting after each block, so that a kill finds it before it has done many more
-SLOW = CODE.replace(
-    "build_cache(load",
-    "import time; from crbench.data import blocks; write = blocks.write\n"
-    "blocks.write = lambda *given: (write(*given), time.sleep(0.2))[0]\n"
-    "build_cache(load",
-)
-
-
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_ten_kills_at_random_moments_end_in_the_same_file(
     tmp_path: Path, sent: signal.Signals

@@ -57,6 +57,11 @@ def test_loss_is_the_weighted_sum_of_its_terms() -> None:
 
 def test_prediction_term_equals_a_sample_by_sample_computation() -> None:
     model = tiny("model.modalities=b").eval()
+    with torch.no_grad():  # as after training: at the start all tokens are alike, and normalised
+        for parameter in model.context.trunk.parameters():
+            parameter.mul_(4.0)
+        model.target.trunk.norm.weight.mul_(3.0)
+        model.target.trunk.norm.bias.add_(0.5)
     data = batch(4)
     table = model.config.model
     blocks = draw_blocks(table.masks, table.side, data["keys"], STEP, stream="b")
@@ -78,6 +83,28 @@ def test_prediction_term_equals_a_sample_by_sample_computation() -> None:
             losses.append(F.smooth_l1_loss(predictor.leave(hidden), goal[cells]))
     expected = torch.stack(losses).mean().item()
     assert model.loss(data, STEP)["pred"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_targets_never_leak_into_the_context() -> None:
+    """A marker in a patch that is to be predicted moves its target and no token of the context."""
+    model = tiny("model.modalities=b")
+    data, table = batch(), model.config.model
+    blocks = draw_blocks(table.masks, table.side, data["keys"], STEP, stream="b")
+    marked, side = {**data, "b": data["b"].clone()}, table.patch_size
+    for sample, token in enumerate(blocks.targets[:, 0, 0].tolist()):
+        row, column = (side * k for k in divmod(token, table.side))
+        marked["b"][sample, :, row : row + side, column : column + side] = 1e3
+    seen: dict[str, list[torch.Tensor]] = {"context": [], "target": [], "predictor": []}
+    for name, outputs in seen.items():
+        getattr(model, name).register_forward_hook(
+            lambda _m, _i, out, outputs=outputs: outputs.append(out.detach())
+        )
+    for images in (data, marked):
+        model.loss(images, STEP)
+    clean, dirty = seen["context"]
+    assert torch.equal(clean[blocks.valid], dirty[blocks.valid])
+    assert torch.equal(*seen["predictor"])
+    assert not torch.equal(*seen["target"])  # or the test would show nothing
 
 
 def test_gradients_reach_all_that_trains_and_no_target() -> None:

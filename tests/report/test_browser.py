@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,6 @@ assert SPEC is not None and SPEC.loader is not None
 shots = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(shots)
 Make = Callable[..., Record]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if shots.programs() is None:
-        message = "no browser: chromium and chromium-driver are not installed"
-        if os.environ.get("CRBENCH_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    browser = shots.open_browser()
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture

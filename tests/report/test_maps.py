@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from crbench.data.labels import label_names, relevant
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.report.grids import run_grid
 from crbench.report.maps import classes, modality_gap, plane, run_map
-from crbench.report.preview import label_names
-from crbench.report.views import open_run, relevant
+from crbench.report.views import open_run
 from crbench.runs.evaluate import evaluate
 
 

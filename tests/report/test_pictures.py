@@ -13,14 +13,15 @@ from matplotlib.image import imread
 
 from crbench.cards import ModalityCard, ProtocolCard
 from crbench.data.cache import Cache, open_cache
+from crbench.data.labels import label_names
 from crbench.errors import UserError
 from crbench.files import append_jsonl, write_json
 from crbench.records import Serves
 from crbench.report import sheet
 from crbench.report.curves import read_curve, training_curves
 from crbench.report.grids import MOST, ROOM, judge, retrieval_grid
-from crbench.report.preview import label_names, pair_sheet
-from crbench.report.render import channels, pictures, stretch
+from crbench.report.preview import pair_sheet
+from crbench.report.render import channels, pictures, stretch, usual_limits
 from crbench.report.views import Views, nearest
 
 DIRECTIONS = ("aa", "bb", "ab", "ba")
@@ -248,3 +249,12 @@ def test_a_run_of_one_epoch_has_whole_epochs_as_ticks_and_shows_its_scores(
     for axes in figures[0].axes:
         low, high = axes.get_xlim()
         assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1.0]
+
+
+@pytest.mark.parametrize("which", ["a", "b"])
+def test_pictures_one_by_one_are_those_of_the_whole(cache: Cache, which: str) -> None:
+    card, images = cache.card.modality(which), np.asarray(cache.images(which)[:20])
+    usual = usual_limits(images, card)
+    one = np.concatenate([pictures(image[None], card, usual) for image in images])
+    np.testing.assert_array_equal(one, pictures(images, card))
+    assert (one != np.concatenate([pictures(image[None], card) for image in images])).any()

@@ -19,6 +19,7 @@ from crbench.runs.embed import embed_run
 from crbench.runs.evaluate import evaluate
 from crbench.runs.folder import RunFolder
 from crbench.runs.hub import folder, pull, push, repository
+from crbench.runs.train import train
 from crbench.scoring.protocol import DIRECTIONS
 
 
@@ -185,6 +186,18 @@ def test_weights_embed_by_themselves(trained_run: Path, twin_cache: Path, tmp_pa
                 np.testing.assert_allclose(found, file[f"{m}/{view}"][...], rtol=1e-5, atol=1e-6)
     with pytest.raises(UserError, match=r"must be \(B, 12, H, W\)"):
         model.embed(np.zeros((1, 3, 8, 8)), "b")
+
+
+def test_a_method_without_parameters_embeds_by_itself(twin_cache: Path, tmp_path: Path) -> None:
+    import h5py
+
+    floor = train("band-stats", "ben-14k-twin", cache=twin_cache, out=tmp_path / "f", quiet=True)
+    model, data = crbench.load(floor / "weights.safetensors"), open_cache(twin_cache)
+    assert not list(model.model.parameters())
+    with h5py.File(embed_run(floor, quiet=True), "r") as file:
+        row = data.ids.tolist().index(file["ids"][0].decode())
+        for view, found in model.embed(np.asarray(data.images("a")[row][None]), "a").items():
+            np.testing.assert_allclose(found[0], file[f"a/{view}"][0], rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_weights_file_is_refused(tmp_path: Path, twin_cache: Path) -> None:

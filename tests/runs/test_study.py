@@ -16,9 +16,10 @@ from crbench.cards import load_dataset, load_method, names
 from crbench.cli import app
 from crbench.errors import UserError
 from crbench.files import held, read_json
+from crbench.records import read_record
 from crbench.report.published import printed
 from crbench.runs.ablate import settled, states
-from crbench.runs.launch import Task, note_exit, slurm
+from crbench.runs.launch import ClusterRun, Task, note_exit, slurm
 from crbench.runs.study import KIND, Job, Shelf, jobs, load_study, row_jobs
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -118,6 +119,24 @@ def test_a_run_that_any_record_holds_is_there() -> None:
     assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).found
 
 
+@pytest.mark.parametrize("changed", [{"finished": False}, {"checkpoint": "best"}])
+def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, object]) -> None:
+    card = load_dataset("ben-14k-twin")
+    whole = Shelf(card, card.protocol).fill([RESULTS / "records"]).get(_job())
+    assert whole is not None and whole.training is not None
+    training = whole.training.model_copy(update=changed)
+    for name, record in (
+        ("whole", whole),
+        ("part", whole.model_copy(update={"training": training})),
+    ):
+        path = tmp_path / name / "record.json"
+        path.parent.mkdir()
+        path.write_text(record.model_dump_json())
+    for name, state in (("whole", "there"), ("part", "to run")):
+        shelf = Shelf(card, card.protocol).fill([tmp_path / name])
+        assert states([_job()], shelf, tmp_path)[0].state == state
+
+
 def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text(STUDY.replace('reference = "plain"', 'reference = "plane"'))
@@ -171,12 +190,18 @@ def test_a_study_killed_in_the_middle_goes_on_and_a_failed_row_stops_no_other(
     lines = {line["row"]: line for line in json.loads(plan.stdout)}
     assert [(line["there"], line["to_run"]) for line in lines.values()] == [(1, 0), (0, 1), (1, 0)]
     assert lines["blown up"]["epoch_s"] > 0 and "measured" in lines["blown up"]["source"]
+    assert "its record" in lines["plain"]["source"]
+    more = CliRunner().invoke(app, [*words, "--plan", "--json", "--seeds", "2"])
+    lines = {line["row"]: line for line in json.loads(more.stdout)}
+    # what a seed more takes is measured here: the record may be of another machine
+    assert (lines["plain"]["there"], lines["plain"]["to_run"]) == (1, 1)
+    assert "measured" in lines["plain"]["source"]
 
 
 def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through submitit's executor for this machine: jobs, exit codes, a log folder."""
+    """Through submitit's executor for this machine: a run that is made, and one that fails."""
     monkeypatch.chdir(tmp_path)
     told: list[tuple[str, str, int | None]] = []
     tasks = []
@@ -184,16 +209,63 @@ def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
         about = {
             "method": "band-stats", "scale": scale, "overrides": [], "dataset": "ben-14k-twin",
             "seed": seed, "out": f"run{seed}", "failure": f"failures/{seed}.json",
-            "cache": "nowhere.h5", "device": "cpu", "threads": 1, "parent": None,
+            "cache": str(twin_cache), "device": "cpu", "threads": 1, "parent": None,
         }  # fmt: skip
         tasks.append(Task(f"task {seed}", about, tmp_path / f"{seed}.log"))
     codes = slurm(tasks, 2, lambda *event: told.append(event), cluster="local")
-    assert codes == {"task 0": 2, "task 1": 2}
+    assert codes == {"task 0": 0, "task 1": 2}
     assert {event for event in told if event[0]} == {
-        (f"task {i}", what, code) for i in (0, 1) for what, code in (("start", None), ("end", 2))
+        *((name, "start", None) for name in codes),
+        *((name, "end", code) for name, code in codes.items()),
     }
-    assert "no such cache" in read_json(tmp_path / "failures" / "0.json")["what"]
+    assert read_record(tmp_path / "run0" / "record.json").method.name == "band-stats"
+    assert not (tmp_path / "failures" / "0.json").exists()
     assert "unknown scale" in read_json(tmp_path / "failures" / "1.json")["what"]
+
+
+def test_a_run_goes_on_in_another_job_when_the_time_of_one_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal that submitit has SLURM send: the process saves, and is queued and made again."""
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    code = """
+import os, pathlib, signal, sys, time
+saved = pathlib.Path("saved")
+if saved.exists():
+    sys.exit(7)
+def save(*_):
+    saved.touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path("new").write_text(str(os.getppid()))
+os.replace("new", "job")
+time.sleep(60)
+"""
+    executor = submitit.AutoExecutor(folder=tmp_path / "jobs", cluster="local")
+    handle = executor.submit(ClusterRun(), [sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "job").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(int((tmp_path / "job").read_text()), signal.SIGUSR2)
+    assert handle.result() == 7
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_cluster_job_asks_for_more_than_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed to ``sbatch``, by a program of that name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("srun", "sbatch"):
+        (tmp_path / name).write_text('#!/bin/sh\ncp "$1" asked\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    task = Task("one", {"failure": "f.json"}, tmp_path / "log")
+    for options, wanted in (({}, "--time=1440"), ({"timeout_min": "240"}, "--time=240")):
+        with pytest.raises(UserError, match="cannot submit"):
+            slurm([task], 1, lambda *_: None, options=options)
+        assert f"{wanted}\n" in (tmp_path / "asked").read_text()
 
 
 def test_a_run_that_could_not_say_why_it_ended_is_a_failure_all_the_same(tmp_path: Path) -> None:

@@ -269,8 +269,8 @@ def _break(root: Path, kind: str, data: ModuleType) -> None:
         ("palette", "mode P", "River_2.png"),
         ("text", "not a readable image", "River_2.png"),
         ("tiff", "not a readable image", "River_2.tif"),
-        ("pickle", "not a readable image .*allow_pickle", "River_2.npy"),
-        ("pickle in a zip", "not a readable image .*allow_pickle", "River_2.npz"),
+        ("pickle", "an array of Python objects, which are never loaded", "River_2.npy"),
+        ("pickle in a zip", "an array of Python objects, which are never loaded", "River_2.npz"),
         ("names", "no two files belong together: a has 'AnnualCrop/AnnualCrop_1', b has", ""),
     ],
 )
@@ -302,7 +302,11 @@ def test_a_grey_picture_with_three_equal_channels_is_one_band(
 
 
 def test_sixteen_bits_are_kept_or_refused(data: ModuleType, tmp_path: Path) -> None:
-    from crbench.data.sources.own.images import load
+    from crbench.data.sources.own.images import opened
+
+    def load(path: Path) -> np.ndarray:
+        with opened(path) as image:
+            return image.read()
 
     grey = np.arange(0, 65536, 256, dtype=np.uint16).reshape(1, 16, 16)
     data.write_image(tmp_path / "grey.png", grey)

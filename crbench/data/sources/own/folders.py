@@ -16,7 +16,7 @@ from pydantic import Field
 from crbench.cards import DatasetCard, LabelsCard, Strict, parse
 from crbench.data.sources import Block, Source
 from crbench.data.sources.own import splits
-from crbench.data.sources.own.images import bytes_of_pair, describe, load, read_image
+from crbench.data.sources.own.images import bytes_of_pair, describe, opened, read_image, room
 from crbench.data.sources.own.index import SIDES, files_by_key, formats, modality_folders
 from crbench.data.sources.own.labels import (
     Labels,
@@ -188,11 +188,12 @@ def _found(
     lines = [f"layout: {labels.layout}, {len(pairs.keys):,} pairs"]
     for which in SIDES:
         found = pairs.files[which]
-        first = load(found[pairs.keys[0]])
+        with opened(found[pairs.keys[0]], most=room(card.modality(which))) as image:
+            first = describe(image)
         name = folders[which].relative_to(root).as_posix()
         lines.append(
             f"{which} = {card.modality(which).name}: {name}/, {formats(found)}, the first is "
-            f"{describe(first)}"
+            f"{first}"
         )
     return lines
 

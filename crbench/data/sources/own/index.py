@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from crbench.cards import DatasetCard
-from crbench.data.sources.own.images import LOADERS, arranged, load
+from crbench.data.sources.own.images import LOADERS, arranged, fits, opened, room
 from crbench.errors import UserError
 
 SIDES = ("a", "b")
@@ -115,8 +115,10 @@ def _by_content(root: Path, card: DatasetCard, found: dict[str, Path]) -> dict[s
 
 def _fits(path: Path, card: DatasetCard, which: str) -> bool:
     modality = card.modality(which)
-    pixels = arranged(load(path), modality)
-    return pixels.shape == (len(modality.bands), *modality.size)
+    with opened(path, most=room(modality)) as image:
+        if not fits(image.shape, modality):
+            return False
+        return arranged(image.read(), modality).shape == (len(modality.bands), *modality.size)
 
 
 def _not_found(root: Path, card: DatasetCard, which: str) -> UserError:

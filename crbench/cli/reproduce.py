@@ -1,0 +1,154 @@
+"""The command that leads from a number back to how it was made: reproduce."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crbench.cli.options import AsJson, Quiet
+from crbench.errors import UserError
+
+if TYPE_CHECKING:
+    from crbench.records import Record
+    from crbench.report.reproduce import Outcome
+
+
+def reproduce(
+    record: Annotated[
+        Path, typer.Argument(help="Record file, e.g. below results/records.", show_default=False)
+    ],
+    run: Annotated[
+        bool, typer.Option("--run", help="Run the commands, and compare the scores.")
+    ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Raw data of a set that is not synthetic.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder instead of one below runs/again.", show_default=False),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Points that scores may differ by. Default: 0.5.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print the commands that make a record again; with --run, run them and compare the scores.
+
+    Exit code 1 where a headline score differs by more than the tolerance.
+    """
+    from crbench.records import read_record
+    from crbench.report.reproduce import POINTS
+    from crbench.report.reproduce import reproduce as run_reproduce
+
+    entry = read_record(record)
+    if not run:
+        for option, given in (("--source", source), ("--out", out), ("--tolerance", tolerance)):
+            if given is not None:
+                raise UserError(
+                    f"{option} goes with --run", fix=f"add --run, or leave {option} out"
+                )
+        print_commands(entry, as_json)
+        return
+    most = POINTS if tolerance is None else tolerance
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(f"$ {line}", file=sys.stderr, flush=True)
+
+    found = run_reproduce(entry, source=source, out=out, quiet=quiet or as_json, say=say)
+    if as_json:
+        print(json.dumps(as_data(found, most), indent=2, ensure_ascii=False))
+    else:
+        print_outcome(found, most)
+    if found.points > most:
+        raise typer.Exit(1)
+
+
+def print_commands(entry: Record, as_json: bool) -> None:
+    """The commands of a record, or why there are none."""
+    from crbench.report.again import commands
+
+    lines = commands(entry)
+    if as_json:
+        print(json.dumps({"run": entry.run, "commands": lines}, indent=2, ensure_ascii=False))
+        return
+    if lines is None:
+        raise UserError(
+            "no card of this installation leads to this record",
+            where=entry.run,
+            fix="its own cards stand in the record: save one as a .toml file, and train that",
+        )
+    print("\n".join(lines))
+    if not entry.dataset.synthetic:
+        print(f"DIR holds the images: {entry.dataset.card['where']}", file=sys.stderr)
+
+
+def as_data(found: Outcome, most: float) -> dict[str, Any]:
+    """The outcome as plain data; scores are fractions, distances percentage points."""
+    return {
+        "run": found.record.run,
+        "record": str(found.path),
+        "same_scores": found.same_scores,
+        "largest_difference_points": found.points,
+        "tolerance_points": most,
+        "within_tolerance": found.points <= most,
+        "scores": [vars(line) for line in found.compared],
+        "differs": found.differs(),
+    }
+
+
+def print_outcome(found: Outcome, most: float) -> None:
+    """A table of old and new scores, and the verdict in a sentence."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from crbench.report.metrics import arrow, title
+    from crbench.report.write import percent
+
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("metric")
+    table.add_column("direction")
+    for column in ("record", "made again", "points"):
+        table.add_column(column, justify="right")
+    sensors: dict[str, str] = {
+        which: entry.name for which, entry in found.record.modalities.items()
+    }
+    for line in found.compared:
+        table.add_row(
+            title(line.metric),
+            arrow(line.direction, sensors),
+            percent(line.recorded),
+            percent(line.measured),
+            f"{line.points:.2f}",
+        )
+    console.print(table)
+    if found.same_scores:
+        verdict = "Every score is the same number, to the last digit."
+    elif found.points <= most:
+        verdict = f"The scores agree to {found.points:.2f} points (tolerance {most:g})."
+    else:
+        verdict = f"The scores differ by up to {found.points:.2f} points (tolerance {most:g})."
+    console.print(Text(verdict))
+    for difference in found.differs():
+        console.print(Text(f"- {difference}", style="dim"), soft_wrap=True)
+    console.print(Text(str(found.path)), soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command to ``app``."""
+    app.command(
+        epilog="Example: crbench reproduce results/records/ben-14k-twin/cr-jepa/"
+        "cr-jepa-tiny-seed0.json --run"
+    )(reproduce)

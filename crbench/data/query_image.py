@@ -1,0 +1,67 @@
+"""One image from outside a dataset, as a model of a run takes it: a query, or one to be embedded.
+
+The one entry for files of strangers; what a file may do is bounded in
+:mod:`crbench.data.sources.own.images`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from crbench.cards import ModalityCard
+from crbench.data.sources.own.images import LOADERS, Opened, checked, opened, room
+from crbench.errors import UserError
+
+ENDINGS = tuple(LOADERS)  # ".png", …: files that can be queries
+
+
+def read_query(path: Path, modality: ModalityCard, data: bytes | None = None) -> np.ndarray:
+    """The image at ``path`` in the bands in use (``modality.used``), (C, H, W) in the card's dtype.
+
+    A GeoTIFF whose bands are described is read by their names, in any order and with others beside
+    them; other files hold the card's bands in the card's order. Nothing is resized or cast: a file
+    of another size or type, one that lacks a band, and one that is no image, is a UserError.
+    ``data`` are the file's bytes where they are in memory already; the path is then only a name.
+    """
+    if path.suffix.lower() not in LOADERS:
+        raise UserError(
+            f"'{path.suffix or path.name}' is no ending of an image that is read here",
+            where=path,
+            fix=f"give a file that ends in {', '.join(ENDINGS)}",
+        )
+    with opened(path, data, most=room(modality)) as image:
+        names, wanted = list(image.names), modality
+        if names:
+            wanted = _stored(image, modality, path)
+        pixels = checked(image, wanted, where=path, fix=_fix(modality))
+    return pixels[[(names or modality.bands).index(band) for band in modality.used]]
+
+
+def _stored(image: Opened, modality: ModalityCard, path: Path) -> ModalityCard:
+    """``modality`` with the bands that the file names, of which it may have more than are used."""
+    names = list(image.names)
+    if missing := [band for band in modality.used if band not in names]:
+        listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+        raise UserError(
+            f"{modality.name} needs the bands {', '.join(missing)}, the file has {listed}",
+            where=path,
+            fix="add the missing bands, or train on the others: --bands",
+        )
+    if len(names) != len(modality.bands) and image.nbytes > room(modality):
+        raise UserError(
+            f"its {len(names):,} bands take {image.nbytes:,} bytes, an image at most "
+            f"{room(modality):,}",
+            where=path,
+            fix=f"keep the bands {', '.join(modality.used)}",
+        )
+    return modality.model_copy(update={"bands": names})
+
+
+def _fix(modality: ModalityCard) -> str:
+    height, width = modality.size
+    return (
+        f"give {len(modality.bands)} bands of {height}×{width} pixels as {modality.dtype}, in "
+        f"{modality.units}; nothing is resized or cast here"
+    )

@@ -1,0 +1,1 @@
+"""``crbench serve``: the search of one run as a web page on this machine."""

@@ -1,0 +1,147 @@
+"""The web application: one page, the pictures on it, and a form that takes an image."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from crbench.data.query_image import read_query
+from crbench.errors import UserError
+from crbench.report.html import TEMPLATES
+from crbench.serve.guard import HOSTS, Guard, Refused
+from crbench.serve.page import TOPS, Asked, Pages
+from crbench.serve.thumbnails import Thumbnails
+from crbench.serve.upload import Upload, limit, received
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from crbench.runs.search import Search
+
+ASSETS = ("site.css", "search.css")
+STATUS = {  # what the framework refuses by itself
+    404: UserError("there is no such page", fix="start from the first page"),
+    405: UserError("this page takes no such request", fix="start from the first page"),
+}
+FAILED = UserError("the program failed", fix="see the terminal in which crbench serve runs")
+
+
+def application(search: Search) -> ASGIApp:
+    """The page of an opened run, to be served on this machine."""
+    thumbnails = Thumbnails(search.cache)
+    pages = Pages(search)
+    most = limit(search.cache.card)
+    lock = Lock()  # one search at a time: each uses all threads
+    receiving = asyncio.Semaphore(2)  # files in memory at a time
+
+    def index(request: Request) -> Response:
+        asked = _asked(request.query_params, search)
+        if not asked.query:
+            return HTMLResponse(pages.page(asked))
+        try:
+            with lock:
+                answer = search.by_id(asked.query, asked.direction, asked.top)
+        except UserError as error:
+            return said(400 if asked.query in search.row_of else 404, error, asked)
+        return HTMLResponse(pages.page(asked, answer))
+
+    async def upload(request: Request) -> Response:
+        async with receiving:
+            sent = await received(request, most)
+            return await run_in_threadpool(found, sent)
+
+    def found(sent: Upload) -> Response:
+        asked = _asked(sent.fields, search)
+        modality = asked.direction[0]
+        try:
+            pixels = read_query(sent.path, search.cache.card.modality(modality), sent.data)
+            with lock:
+                answer = search.by_image(pixels, asked.direction, asked.top, name=sent.path.name)
+        except UserError as error:
+            return said(400, error, asked)
+        picture = thumbnails.of_image(pixels, modality)
+        return HTMLResponse(pages.page(asked, answer, picture=picture))
+
+    def image(request: Request) -> Response:
+        modality, row = request.path_params["modality"], request.path_params["row"]
+        if modality not in ("a", "b") or row >= search.cache.n:
+            raise HTTPException(404)
+        headers = {"ETag": thumbnails.etag(modality, row), "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(thumbnails.png(modality, row), media_type="image/png", headers=headers)
+
+    def asset(request: Request) -> Response:
+        if request.path_params["name"] not in ASSETS:
+            raise HTTPException(404)
+        text = (TEMPLATES / request.path_params["name"]).read_text(encoding="utf-8")
+        return Response(text, media_type="text/css", headers={"Cache-Control": "no-cache"})
+
+    def said(status: int, error: UserError, asked: Asked = pages.first) -> Response:
+        return HTMLResponse(pages.page(asked, error=error), status)
+
+    def refused(_: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Refused)
+        return said(problem.status, problem.error)
+
+    def http(_: Request, problem: Exception) -> Response:
+        assert isinstance(problem, HTTPException)
+        answer = said(problem.status_code, STATUS.get(problem.status_code, FAILED))
+        answer.headers.update(problem.headers or {})
+        return answer
+
+    inner = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/upload", upload, methods=["POST"]),
+            Route("/image/{modality}/{row:int}.png", image),
+            Route("/assets/{name}", asset),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)],
+        exception_handlers={
+            Refused: refused,
+            HTTPException: http,
+            ClientDisconnect: lambda *_: Response(status_code=400),
+            Exception: lambda *_: said(500, FAILED),
+        },
+    )
+    return Guard(inner, most)
+
+
+def warm(search: Search) -> None:
+    """Load the model and every index before the first question; what is broken is known at once."""
+    for direction in search.directions:
+        modality = direction[0]
+        row = int(search.cache.rows(search.protocol.query)[0])
+        bands = search.cache.band_places(modality)
+        image = search.cache.images(modality)[row]
+        search.by_image(image if bands is None else image[bands], direction, 1)
+
+
+def _asked(given: Mapping[str, Any], search: Search) -> Asked:
+    """What the address or the form asks for; what is not there gets its usual value."""
+    direction = str(given.get("direction") or search.default_direction)
+    if direction not in search.directions:
+        raise Refused(404, UserError(f"this run does not serve the direction '{direction}'",
+                                     fix=f"it serves {', '.join(search.directions)}"))  # fmt: skip
+    numbers = {"top": str(given.get("top") or TOPS[1]), "examples": str(given.get("examples") or 0)}
+    for name, text in numbers.items():
+        if not (text.isascii() and text.isdecimal() and len(text) < 7):
+            raise Refused(
+                400, UserError(f"{name} is '{text}', not a number", fix=f"e.g. {name}=20")
+            )
+    top = int(numbers["top"])
+    if not 1 <= top <= TOPS[-1]:
+        raise Refused(400, UserError(f"top is {top}", fix=f"ask for 1 to {TOPS[-1]} items"))
+    return Asked(direction, str(given.get("query") or ""), top, int(numbers["examples"]))

@@ -1,0 +1,72 @@
+"""Listening on this machine alone, until the process is interrupted."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from crbench.errors import UserError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"  # never another one: the page has no users and no passwords
+
+
+def check_installed() -> None:
+    """A UserError that names the extra, where the web framework is not there."""
+    try:
+        import python_multipart  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"crbench serve needs {error.name}, which is not installed",
+            fix='pip install "crbench[serve]"',
+        ) from error
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that accepts connections of this machine at ``port``; 0 takes any that is free."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((HOST, port))
+        found.listen(64)
+    except OSError as error:
+        found.close()
+        reasons = {
+            errno.EADDRINUSE: "another program listens there",
+            errno.EACCES: "permission denied",
+        }
+        raise UserError(
+            f"port {port} is not to be had: {reasons.get(error.errno or 0, error.strerror)}",
+            where=f"{HOST}:{port}",
+            fix="choose another one by --port; --port 0 takes any that is free",
+        ) from error
+    return found
+
+
+def address(listening: socket.socket) -> str:
+    """The page's URL."""
+    return f"http://{HOST}:{listening.getsockname()[1]}/"
+
+
+def run(app: ASGIApp, listening: socket.socket) -> None:
+    """Answer until the process is interrupted; errors of the program alone are logged."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(config).run(sockets=[listening])

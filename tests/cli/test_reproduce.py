@@ -1,0 +1,126 @@
+"""From a committed record back to its commands, and to the same scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crbench.cli import app
+from crbench.files import write_json
+from crbench.records import read_record
+from crbench.report.again import commands
+from crbench.report.reproduce import Outcome, compare
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDS = ROOT / "results" / "records"
+TRAINED = RECORDS / "ben-14k-twin" / "cr-jepa" / "cr-jepa-tiny-seed0.json"
+UNTRAINED = RECORDS / "ben-14k-twin" / "random" / "random-tiny-seed1.json"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to work in, whose cache of the twin is built once."""
+    return tmp_path_factory.mktemp("reproduce")
+
+
+def reproduce(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """``crbench reproduce`` as a user in the folder ``place`` calls it."""
+    environment = os.environ | {"CRBENCH_CACHES": str(place / "caches"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "crbench", "reproduce", *words],
+        cwd=place, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_a_trained_record_of_the_board_comes_out_again(place: Path) -> None:
+    """Two minutes: the command of the README, from nothing to the board's own numbers."""
+    done = reproduce(place, str(TRAINED), "--run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["within_tolerance"] and found["largest_difference_points"] <= 0.5
+    assert {line["direction"] for line in found["scores"]} == {"aa", "bb", "ab", "ba"}
+    again, record = read_record(place / found["record"]), read_record(TRAINED)
+    assert again.dataset.cache_digest == record.dataset.cache_digest
+    assert again.method.digest == record.method.digest
+    assert again.training is not None and record.training is not None
+    assert again.training.steps == record.training.steps > 100
+    for line in found["scores"]:  # what is printed is what stands in the two files
+        assert line["recorded"] == record.scores[line["direction"]][line["metric"]].value
+        assert line["measured"] == again.scores[line["direction"]][line["metric"]].value
+    for line in commands(record) or []:
+        assert line.removeprefix("crbench ") in done.stderr
+
+
+def test_a_wrong_number_in_a_record_is_found(place: Path) -> None:
+    """The same run, held against a record whose S1→S2 was made three points better."""
+    data = json.loads(UNTRAINED.read_text(encoding="utf-8"))
+    data["scores"]["ab"]["f1_item@5"]["value"] += 0.03
+    write_json(place / "wrong.json", data)
+    honest = reproduce(place, str(UNTRAINED), "--run")
+    assert honest.returncode == 0, honest.stderr
+    assert "S1→S2" in honest.stdout
+    wrong = reproduce(place, "wrong.json", "--run", "--quiet")  # the run is there: it goes on
+    assert wrong.returncode == 1, wrong.stderr
+    assert "differ by up to" in wrong.stdout and wrong.stderr == ""
+    assert reproduce(place, "wrong.json", "--run", "-q", "--tolerance", "4").returncode == 0
+
+
+def test_another_cache_is_no_reproduction(place: Path) -> None:
+    data = json.loads(UNTRAINED.read_text(encoding="utf-8"))
+    data["dataset"]["cache_digest"] = "0" * 64
+    write_json(place / "other.json", data)
+    done = reproduce(place, "other.json", "--run", "--quiet")
+    assert done.returncode == 2 and "the cache holds other images" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_are_printed() -> None:
+    result = CliRunner().invoke(app, ["reproduce", str(TRAINED)])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == commands(read_record(TRAINED))
+    asked = CliRunner().invoke(app, ["reproduce", str(TRAINED), "--json"])
+    assert json.loads(asked.stdout)["commands"] == commands(read_record(TRAINED))
+
+
+def test_what_cannot_be_made_again_says_why(tmp_path: Path) -> None:
+    real = RECORDS / "landsat7-pan-ms" / "random" / "random-tiny-seed0.json"
+    printed = CliRunner().invoke(app, ["reproduce", str(real)])
+    assert "--source DIR" in printed.stdout and "DIR holds the images" in printed.stderr
+    foreign = json.loads(TRAINED.read_text(encoding="utf-8")) | {"training": None}
+    write_json(tmp_path / "foreign.json", foreign)
+    for words, what in (
+        ([str(real), "--run"], "is built from images that are not here"),
+        ([str(tmp_path / "foreign.json")], "no card of this installation"),
+        ([str(tmp_path / "foreign.json"), "--run"], "no card of this installation"),
+        ([str(tmp_path / "none.json")], "no such record"),
+        ([str(TRAINED), "--source", "x"], "--source goes with --run"),
+        ([str(TRAINED), "--tolerance", "0"], "--tolerance goes with --run"),
+    ):
+        result = CliRunner().invoke(app, ["reproduce", *words])
+        assert result.exit_code == 2 and what in result.stderr, result.stderr
+
+
+def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
+    real = RECORDS / "landsat7-pan-ms" / "random" / "random-tiny-seed0.json"
+    done = reproduce(tmp_path, str(real), "--run", "--source", "nowhere")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "this command ended with exit code 2" in done.stderr
+    assert "where: crbench cache build landsat7-pan-ms --source nowhere" in done.stderr
+
+
+def test_a_score_that_is_missing_on_one_side_is_no_agreement() -> None:
+    record = read_record(TRAINED)
+    value = record.scores["ab"]["f1_item@5"].model_copy(update={"value": None})
+    again = record.model_copy(deep=True)
+    again.scores["ab"]["f1_item@5"] = value
+    found = Outcome(record, again, TRAINED, compare(record, again))
+    assert found.points == float("inf") and not found.same_scores
+    same = Outcome(record, record, TRAINED, compare(record, record))
+    assert same.points == 0 and same.same_scores and same.differs() == []
