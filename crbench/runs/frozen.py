@@ -224,12 +224,12 @@ def _differing(one: nn.Module, other: nn.Module) -> list[str]:
 
 
 def _cannot(name: str, weights: str | Path | None, text: str) -> UserError:
-    first = text.strip().splitlines()[0].partition(". ")[0][:200]
+    first = text.strip().splitlines()[0]
     if weights is not None:
-        return UserError(f"these weights do not fit {name}: {first}", where=weights,
+        return UserError(f"these weights do not fit {name}: {first[:200]}", where=weights,
                          fix="give weights of this architecture")  # fmt: skip
     return UserError(
-        f"the weights of {name} cannot be had here: {first}",
+        f"the weights of {name} cannot be had here: {first.partition('. ')[0][:200]}",
         where="--encoder",
         fix="download them elsewhere and give --weights FILE, or take --random-weights",
     )
