@@ -75,19 +75,16 @@ def reproduce(
 
 def print_commands(entry: Record, as_json: bool) -> None:
     """The commands of a record, or why there are none."""
-    from crbench.report.again import commands
+    import shlex
 
-    lines = commands(entry)
+    from crbench.report.again import commands, required_steps
+
     if as_json:
-        print(json.dumps({"run": entry.run, "commands": lines}, indent=2, ensure_ascii=False))
+        found = {"run": entry.run, "commands": commands(entry)}
+        print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    if lines is None:
-        raise UserError(
-            "no card of this installation leads to this record",
-            where=entry.run,
-            fix="its own cards stand in the record: save one as a .toml file, and train that",
-        )
-    print("\n".join(lines))
+    for words in required_steps(entry):
+        print(shlex.join(words))
     if not entry.dataset.synthetic:
         print(f"DIR holds the images: {entry.dataset.card['where']}", file=sys.stderr)
 

@@ -57,6 +57,20 @@ def steps(record: Record, *, source: str = "DIR", out: str | None = None) -> lis
     return [cache, train, evaluate]
 
 
+def required_steps(
+    record: Record, *, source: str = "DIR", out: str | None = None
+) -> list[list[str]]:
+    """As :func:`steps`, where having none is a UserError."""
+    found = steps(record, source=source, out=out)
+    if found is None:
+        raise UserError(
+            "no card of this installation leads to this record",
+            where=record.run,
+            fix="its own cards stand in the record: save one as a .toml file, and train that",
+        )
+    return found
+
+
 def overrides(record: Record) -> list[str] | None:
     """``key=value`` for each key in which the record's method card differs from the shipped one;
     None where no such overrides lead to it."""

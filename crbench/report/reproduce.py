@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crbench.errors import UserError
 from crbench.records import Record, read_record
-from crbench.report.again import RUNS, steps
+from crbench.report.again import RUNS, required_steps
 from crbench.report.metrics import DIRECTIONS
 
 POINTS = 0.5  # on another processor training rounds differently, and so do its scores
@@ -81,20 +81,13 @@ def reproduce(
     each a UserError.
     """
     folder = out or Path(RUNS) / record.run
-    words = steps(record, source=str(source or "DIR"), out=str(folder))
-    if words is None:
-        raise UserError(
-            "no card of this installation leads to this record",
-            where=record.run,
-            fix="its own cards stand in the record: save one as a .toml file, and train that",
-        )
+    cache, train, evaluate = required_steps(record, source=str(source or "DIR"), out=str(folder))
     if source is None and not record.dataset.synthetic:
         raise UserError(
             f"{record.dataset.title} is built from images that are not here",
             where="--source",
             fix=f"name their folder; they come from: {record.dataset.card['where']}",
         )
-    cache, train, evaluate = words
     if (folder / "run.json").exists():
         train = [*train, "--resume"]
     target = folder / "record.json"
