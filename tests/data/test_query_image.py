@@ -191,7 +191,7 @@ def test_bombs_are_refused_in_little_memory(bombs: ModuleType, tmp_path: Path) -
         grown, said = found[name]
         assert said is not None and message in said, (name, said)
         assert f"where: {tmp_path / name}" in said and "fix: " in said
-        assert grown * 1024 < ROOM, (name, grown)
+        assert grown * 1024 < 2 * ROOM, (name, grown)  # what may be decoded, and its decoder
 
 
 def test_a_geotiff_of_many_named_bands_is_bounded(tmp_path: Path) -> None:
