@@ -184,7 +184,9 @@ def write_record(path: str | Path, record: Record) -> None:
 def read_record(path: str | Path) -> Record:
     """Read a record of this or an older version; anything else is a UserError."""
     if not Path(path).is_file():
-        raise UserError("no such record", where=path, fix="run `crbench evaluate` first")
+        raise UserError(
+            "no such record", where=path, fix="check the path; `crbench evaluate` writes one"
+        )
     data = read_json(path)
     version = data.get("version") if isinstance(data, dict) else None
     if not isinstance(version, int) or version > VERSION or version < 1:

@@ -74,6 +74,6 @@ def search(
 def register(app: typer.Typer) -> None:
     """Add this file's command to ``app``."""
     app.command(
-        epilog="Example: crbench search runs/eurosat-s1s2/cr-jepa/seed0 --query field.tif "
-        "--direction ba --out strip.png"
+        epilog="Example: crbench search runs/ben-14k-twin/cr-jepa@tiny/seed0 --query field.tif "
+        "--direction bb --out strip.png"
     )(search)

@@ -37,7 +37,7 @@ def steps(record: Record, *, source: str = "DIR", out: str | None = None) -> lis
         cache += ["--scale", data.scale]
     if not data.synthetic:
         cache += ["--source", source]
-    run = out or f"{RUNS}/{record.run}"
+    run = out or f"{RUNS}/{data.name}/{record.run}-{method.digest[:8]}"
     train = ["crbench", "train", method.name, data.name]
     if method.scale != "paper":
         train += ["--scale", method.scale]

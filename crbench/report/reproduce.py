@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crbench.errors import UserError
 from crbench.records import Record, read_record
-from crbench.report.again import RUNS, required_steps
+from crbench.report.again import required_steps
 from crbench.report.metrics import DIRECTIONS
 
 POINTS = 0.5  # on another processor training rounds differently, and so do its scores
@@ -46,7 +46,7 @@ class Outcome:
     @property
     def points(self) -> float:
         """The largest distance of all, in percentage points."""
-        return max(line.points for line in self.compared)
+        return max((line.points for line in self.compared), default=float("inf"))
 
     @property
     def same_scores(self) -> bool:
@@ -76,12 +76,15 @@ def reproduce(
 ) -> Outcome:
     """Run the commands of ``record`` one after the other, each in a process of its own.
 
-    The run goes to ``out`` (default: below ``runs/again``); one that is there goes on. A record
-    without commands, a missing ``source``, a command that fails and a cache of other contents are
-    each a UserError.
+    The run goes to ``out`` (default: below ``runs/again``); one that is there goes on, or is
+    compared as it is where it has ended. ``say`` tells that, and the commands. A record without
+    commands, a missing ``source``, a command that fails and a cache of other contents are each a
+    UserError.
     """
-    folder = out or Path(RUNS) / record.run
-    cache, train, evaluate = required_steps(record, source=str(source or "DIR"), out=str(folder))
+    cache, train, evaluate = required_steps(
+        record, source=str(source or "DIR"), out=None if out is None else str(out)
+    )
+    folder = Path(train[train.index("--out") + 1])
     if source is None and not record.dataset.synthetic:
         raise UserError(
             f"{record.dataset.title} is built from images that are not here",
@@ -89,12 +92,13 @@ def reproduce(
             fix=f"name their folder; they come from: {record.dataset.card['where']}",
         )
     if (folder / "run.json").exists():
+        say(f"{folder} is there: it goes on, or is compared as it is where it has ended")
         train = [*train, "--resume"]
     target = folder / "record.json"
     evaluate = [*evaluate, "--out", str(target)]
     for command in (cache, train, evaluate):
         say(shlex.join(command))
-        _run([*command, "--quiet"] if quiet else command)
+        _run(command, quiet)
     again = read_record(target)
     if again.dataset.cache_digest != record.dataset.cache_digest:
         raise UserError(
@@ -110,20 +114,21 @@ def compare(record: Record, again: Record) -> list[Compared]:
     """The headline metrics of the record's dataset in each of its directions."""
     found = []
     for direction in (d for d in DIRECTIONS if d in record.scores):
-        old = record.scores[direction]
-        new = again.scores.get(direction, {})
+        old, new = record.scores[direction], again.scores.get(direction, {})
         found += [
-            Compared(direction, metric, old[metric].value, new[metric].value)
+            Compared(direction, metric, value.value, new[metric].value if metric in new else None)
             for metric in record.dataset.card["headline"]
-            if metric in old and metric in new
+            if (value := old.get(metric)) is not None
         ]
     return found
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str], quiet: bool) -> None:
     """A command of ours, its output to stderr: stdout is for the result."""
     code = subprocess.run(
-        [sys.executable, "-m", "crbench", *command[1:]], stdout=sys.stderr, check=False
+        [sys.executable, "-m", "crbench", *command[1:], *(["--quiet"] if quiet else [])],
+        stdout=subprocess.DEVNULL if quiet else sys.stderr,
+        check=False,
     ).returncode
     if code == 130:
         raise KeyboardInterrupt

@@ -122,5 +122,10 @@ def test_a_score_that_is_missing_on_one_side_is_no_agreement() -> None:
     again.scores["ab"]["f1_item@5"] = value
     found = Outcome(record, again, TRAINED, compare(record, again))
     assert found.points == float("inf") and not found.same_scores
+    del again.scores["ab"]["f1_item@5"]
+    assert Outcome(record, again, TRAINED, compare(record, again)).points == float("inf")
+    del again.scores["ab"]
+    assert Outcome(record, again, TRAINED, compare(record, again)).points == float("inf")
+    assert Outcome(record, again, TRAINED, []).points == float("inf")
     same = Outcome(record, record, TRAINED, compare(record, record))
     assert same.points == 0 and same.same_scores and same.differs() == []
