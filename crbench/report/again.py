@@ -15,7 +15,7 @@ RUNS = "runs/again"
 
 
 def commands(record: Record) -> list[str] | None:
-    """The lines of :func:`steps` as a shell takes them."""
+    """The lines of ``steps`` as a shell takes them."""
     found = steps(record)
     return None if found is None else [shlex.join(words) for words in found]
 
@@ -60,7 +60,7 @@ def steps(record: Record, *, source: str = "DIR", out: str | None = None) -> lis
 def required_steps(
     record: Record, *, source: str = "DIR", out: str | None = None
 ) -> list[list[str]]:
-    """As :func:`steps`, where having none is a UserError."""
+    """As ``steps``, where having none is a UserError."""
     found = steps(record, source=source, out=out)
     if found is None:
         raise UserError(
