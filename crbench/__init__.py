@@ -16,19 +16,19 @@ __all__ = ["train", "evaluate", "load", "search"]
 def __getattr__(name: str) -> Any:
     """``train``, ``evaluate``, ``load`` and ``search``: imported when first asked for."""
     if name == "train":
-        from crbench.runs.train import train
+        from crbench.training.loop import train
 
         return train
     if name == "evaluate":
-        from crbench.runs.evaluate import evaluate
+        from crbench.evaluation.evaluate import evaluate
 
         return evaluate
     if name == "load":
-        from crbench.runs.load import load
+        from crbench.embedding.load import load
 
         return load
     if name == "search":
-        from crbench.runs.search import search
+        from crbench.archive.search import search
 
         return search
     raise AttributeError(f"module 'crbench' has no attribute '{name}'")

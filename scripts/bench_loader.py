@@ -39,8 +39,8 @@ import numpy as np
 import torch
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.build import build_cache
-from crbench.data.cache import Cache, open_cache
+from crbench.data.cache.build import build_cache
+from crbench.data.cache.reading import Cache, open_cache
 from crbench.data.pairs import Pairs, epoch_order
 from crbench.data.sources import SOURCES, Block, Source
 

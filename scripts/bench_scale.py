@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from bench_scoring import reset_peak, resident
 
-from crbench import provenance
+from crbench import machine as provenance
 from crbench.scoring import Items
 from crbench.scoring.approximate import recall
 from crbench.scoring.index import Index, nearest

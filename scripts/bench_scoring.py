@@ -31,8 +31,8 @@ import numpy as np
 
 from crbench.scoring import Items
 from crbench.scoring.metrics import Found, Task, make_task, measure, nothing_found, rank_rows
-from crbench.scoring.protocol import KS
 from crbench.scoring.tiles import QUERY_TILE, fixed_point, score_tile, workers
+from crbench.words import KS
 
 CLASSES = 8  # DSRSID: 8 classes of 10,000
 

@@ -28,14 +28,14 @@ from typing import Any
 
 import numpy as np
 
+from crbench.archive.archive import Search
+from crbench.archive.queries import Queries
 from crbench.cards import load_dataset
-from crbench.data.cache import Cache
+from crbench.data.cache.reading import Cache
+from crbench.embedding.embed import write_embeddings
 from crbench.files import sha256_file
 from crbench.records import Serves
-from crbench.runs.archive import Search
-from crbench.runs.embed import write_embeddings
-from crbench.runs.folder import RunFolder, RunInfo
-from crbench.runs.query import Queries
+from crbench.run.folder import RunFolder, RunInfo
 from crbench.scoring.search import Gallery, error_bound, scale_rows
 
 CLASSES = 8  # DSRSID: 8 classes of 10,000

@@ -32,20 +32,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crbench import provenance
+from crbench import machine as provenance
 from crbench.cards import MethodCard, load_dataset, load_method
-from crbench.data.build import build_cache
-from crbench.data.cache import open_cache
+from crbench.data.cache.build import build_cache
+from crbench.data.cache.reading import open_cache
 from crbench.data.pairs import Pairs, epoch_batches
-from crbench.models.base import MODALITIES, Batch, Step
+from crbench.models.base import Batch, Step
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.losses.infonce import cosine_distance, infonce
 from crbench.models.losses.sigreg import directions, sigreg
 from crbench.models.masking import masked_count, random_split
 from crbench.models.registry import build
 from crbench.models.vit import gather
-from crbench.runs.devices import device_name, full_precision, precision_of
-from crbench.runs.step import Stepper
+from crbench.run.devices import device_name, full_precision, precision_of
+from crbench.training.step import Stepper
+from crbench.words import MODALITIES
 
 BANDS = {"a": 2, "b": 12}
 BEN14K_TRAIN = 7_761  # pairs of an epoch of BEN-14K, for the extrapolation

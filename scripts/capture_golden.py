@@ -19,8 +19,8 @@ from crbench.files import sha256_json, write_json
 from crbench.models.base import Step
 from crbench.models.hashing import normal
 from crbench.models.registry import build, method_class
-from crbench.runs.schedule import make_optimizer, make_scheduler
 from crbench.seeds import derive
+from crbench.training.schedule import make_optimizer, make_scheduler
 
 PATH = Path(__file__).resolve().parent.parent / "tests" / "golden" / "losses.json"
 STEPS, PAIRS = 5, 16

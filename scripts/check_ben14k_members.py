@@ -24,8 +24,8 @@ from types import ModuleType
 
 import numpy as np
 
-from crbench.data.cache import open_cache
-from crbench.data.sources.ben14k.members import canonical, shipped
+from crbench.data.cache.reading import open_cache
+from crbench.data.sources.bigearthnet.members import canonical, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 WANTED = {"train": 7761, "val": 3508, "test": 3563}

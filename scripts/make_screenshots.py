@@ -64,9 +64,9 @@ def shoot(browser: Any, path: Path) -> Path:
 
 def main() -> None:
     """Build the site of the committed records and take the three pictures."""
-    from crbench.report.site import write_site
-    from crbench.report.studies import written_studies
-    from crbench.report.tables import read_records
+    from crbench.board.rows import read_records
+    from crbench.site.site import write_site
+    from crbench.study.written import written_studies
 
     results = ROOT / "results"
     with tempfile.TemporaryDirectory() as folder:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crbench.cards import load_dataset, load_method
-from crbench.data.build import build_cache
-from crbench.data.cache import Cache, default_path, open_cache
+from crbench.data.cache.build import build_cache
+from crbench.data.cache.reading import Cache, default_path, open_cache
 from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
 from crbench.records import read_record
-from crbench.runs.evaluate import evaluate
-from crbench.runs.folder import RunFolder
-from crbench.runs.train import train
+from crbench.run.folder import RunFolder
+from crbench.training.loop import train
 
 METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
 # REJEPA has no cross-modal loss and learns slowest: on the twin alone, with its curve.

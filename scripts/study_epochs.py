@@ -18,14 +18,14 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from crbench.cards import load_dataset
-from crbench.data.build import build_cache
-from crbench.data.cache import default_path
+from crbench.data.cache.build import build_cache
+from crbench.data.cache.reading import default_path
 from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
 from crbench.files import atomic_path, write_json
 from crbench.records import Record, read_record
-from crbench.runs.evaluate import evaluate
-from crbench.runs.folder import RunFolder
-from crbench.runs.train import train
+from crbench.run.folder import RunFolder
+from crbench.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = "tiny"

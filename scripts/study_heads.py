@@ -18,19 +18,19 @@ from pathlib import Path
 
 import h5py
 
+from crbench.board.published import printed
+from crbench.board.text import table_text
 from crbench.cards import load_dataset
-from crbench.data.cache import Cache, default_path, open_cache
-from crbench.data.embeddings import read_embeddings
+from crbench.data.cache.reading import Cache, default_path, open_cache
+from crbench.embedding.embed import embed_run
+from crbench.embedding.file import read_embeddings
 from crbench.errors import UserError
+from crbench.evaluation.evaluate import items
 from crbench.files import write_text
-from crbench.report.metrics import DIRECTIONS, arrow
-from crbench.report.published import printed
-from crbench.report.write import table_text
-from crbench.runs.embed import embed_run
-from crbench.runs.evaluate import items
-from crbench.runs.folder import RunFolder
-from crbench.runs.study import load_study, row_jobs
+from crbench.run.folder import RunFolder
 from crbench.scoring import score_directions
+from crbench.study.study import load_study, row_jobs
+from crbench.words import DIRECTIONS, arrow
 
 METRIC = "f1_item@5"
 

@@ -1,4 +1,4 @@
-"""Fixtures that several floors share: a small twin, a trained run, a browser, the real imagery."""
+"""Fixtures that several stages share: a small twin, a trained run, records, a browser, imagery."""
 
 import importlib.util
 import os
@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 import crbench  # noqa: F401  (first of all: it sets how OpenMP threads wait)
+from crbench.cards import load_dataset, load_method
+from crbench.records import Record
+
+DIRECTIONS = ("aa", "bb", "ab", "ba")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def twin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real cache of the BEN-14K twin with 96 + 24 + 40 pairs."""
-    from crbench.cards import load_dataset
-    from crbench.data.build import build_cache
+    from crbench.data.cache.build import build_cache
 
     sizes = {"train": 96, "val": 24, "test": 40}
     overrides = [f"source.splits.{name}={size}" for name, size in sizes.items()]
@@ -28,7 +31,7 @@ def twin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CR-JEPA at ``tiny``, two epochs on the small twin."""
-    from crbench.runs.train import train
+    from crbench.training.loop import train
 
     out = tmp_path_factory.mktemp("runs") / "cr-jepa"
     return train(
@@ -69,3 +72,79 @@ def real_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """``make_record(method, value, seed=0, ...)``: one record whose headline is ``value``."""
+
+    def make(
+        method: str = "cr-jepa",
+        value: float = 0.5,
+        *,
+        seed: int = 0,
+        spread: float = 0.01,
+        dataset: str = "ben-14k-twin",
+        protocol: str = "leave-one-out",
+        cache: str = "c" * 64,
+        overrides: tuple[str, ...] = (),
+        created: str = "2026-01-02T03:04:05Z",
+        values: dict[str, float] | None = None,
+        **changes: Any,
+    ) -> Record:
+        card = load_method(method, scale="tiny", overrides=overrides)
+        data = load_dataset(dataset)
+        chosen = data.protocols[protocol]
+        scores = {
+            d: {
+                metric: {"value": v, "low": v - spread, "high": v + spread}
+                for metric in (*data.headline, "pair_r@1")
+            }
+            for d, v in (dict.fromkeys(DIRECTIONS, value) | (values or {})).items()
+        }
+        done = changes.pop("epochs_done", card.train.epochs)
+        fields: dict[str, Any] = {
+            "run": f"{card.name}-tiny-seed{seed}",
+            "created": created,
+            "method": {
+                "name": card.name, "title": card.title, "kind": card.kind, "paper": card.paper,
+                "scale": card.scale, "digest": card.digest, "card": card.to_dict(),
+            },
+            "dataset": {
+                "name": data.name, "title": data.title, "synthetic": data.synthetic,
+                "note": data.note, "scale": data.scale, "card_digest": data.digest,
+                "cache_digest": cache, "card": data.to_dict(), "sizes": {"train": 90, "test": 40},
+            },
+            "modalities": {
+                m: {"name": data.modality(m).name, "bands": data.modality(m).bands} for m in "ab"
+            },
+            "protocol": {
+                "name": protocol, "query": chosen.query, "gallery": chosen.gallery,
+                "n_query": 40, "n_gallery": 41, "exclude_self": True,
+                "similarity": "cosine, float32", "ties": "expected over random order",
+            },
+            "serves": {
+                "aa": {"query": "uni", "gallery": "uni"}, "bb": {"query": "uni", "gallery": "uni"},
+                "ab": {"query": "cross", "gallery": "cross"},
+                "ba": {"query": "predicted", "gallery": "cross"},
+            },
+            "scores": scores,
+            "chance": {d: dict.fromkeys(data.headline, 0.1) for d in DIRECTIONS},
+            "per_class": {d: {} for d in DIRECTIONS},
+            "counts": {d: {} for d in DIRECTIONS},
+            "health": {"collapsed_reason": changes.pop("reason", None)},
+            "collapsed": False,
+            "training": {
+                "seed": seed, "epochs": done, "epochs_planned": card.train.epochs, "steps": 5,
+                "train_splits": data.train_splits, "n_train": 90, "seconds": 1.5,
+                "checkpoint": "last", "device": "cpu", "threads": 1, "precision": "fp32",
+                "params_trainable": 1_250_000, "params_total": 1_250_000,
+                "params_inference": 600_000, "final_terms": {},
+                "finished": done == card.train.epochs,
+            },
+            "digests": {}, "timings": {}, "versions": {}, "hardware": {}, "command": "crbench",
+            "resamples": 1000,
+        }  # fmt: skip
+        return Record.model_validate(fields | changes)
+
+    return make

@@ -19,9 +19,9 @@ import pytest
 import typer
 
 from crbench import cards
+from crbench.board.rows import flatten
 from crbench.cli import app
 from crbench.records import read_record
-from crbench.report.tables import flatten
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -28,7 +28,7 @@ def find(cache: str, scale: str | None) -> Path:
     if path.suffix != ".toml" and (path.is_file() or path.suffix in (".h5", ".hdf5", ".part")):
         return path
     from crbench.cards import load_dataset
-    from crbench.data.cache import default_path
+    from crbench.data.cache.reading import default_path
 
     return default_path(load_dataset(cache, scale=scale))
 
@@ -77,10 +77,10 @@ def build(
 ) -> None:
     """Read the raw data once into a verified cache; goes on where an earlier build stopped."""
     from crbench.cards import load_dataset
-    from crbench.data.build import build_cache
-    from crbench.data.cache import default_path
+    from crbench.data.cache.build import build_cache
+    from crbench.data.cache.reading import default_path
     from crbench.data.sources import with_kind
-    from crbench.data.sources.ben14k.members import with_members
+    from crbench.data.sources.bigearthnet.members import with_members
 
     resolved = load_dataset(card, scale=scale, overrides=tuple(overrides or ()))
     resolved = with_members(with_kind(resolved, form), members, allow_missing)
@@ -91,7 +91,7 @@ def build(
 @group.command(epilog="Example: crbench cache verify ben-14k-twin")
 def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> None:
     """Read everything again: damage by array and sample; duplicates, neighbours, odd patches."""
-    from crbench.data.verify import examine_cache
+    from crbench.data.cache.verify import examine_cache
     from crbench.errors import UserError
 
     path = find(cache, scale)
@@ -110,7 +110,7 @@ def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> Non
 @group.command(epilog="Example: crbench cache info ben-14k-twin")
 def info(cache: CacheOrCard, scale: Scale = None, as_json: AsJson = False) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
-    from crbench.data.cache import cache_info
+    from crbench.data.cache.reading import cache_info
 
     found = cache_info(find(cache, scale))
     if as_json:
@@ -174,8 +174,8 @@ def preview(
     scale: Scale = None,
 ) -> None:
     """Write a PNG of pairs: both sensors side by side with their labels."""
-    from crbench.data.cache import open_cache
-    from crbench.report.preview import pair_sheet
+    from crbench.data.cache.reading import open_cache
+    from crbench.draw.preview import pair_sheet
 
     picture(out)
     print(pair_sheet(open_cache(find(cache, scale)), out, n=pairs))

@@ -68,7 +68,7 @@ def embed(
     if run is not None and weights is not None and str(weights) not in ("last", "best"):
         raise UserError("--weights goes with --encoder alone", fix="of a run: last or best")
     if encoder is not None:
-        from crbench.runs.frozen import embed_encoder
+        from crbench.embedding.frozen import embed_encoder
 
         if dataset is None:
             raise UserError("which dataset?", where="--encoder", fix="name its card by --dataset")
@@ -80,7 +80,7 @@ def embed(
         if not quiet:
             print(f"next: crbench evaluate {path} --dataset {dataset}")
     elif run is not None and images is not None:
-        from crbench.runs.embed_images import embed_images
+        from crbench.embedding.images import embed_images
 
         if weights is not None:
             raise UserError("other images are embedded by the last weights", where="--weights")
@@ -88,7 +88,7 @@ def embed(
             raise UserError("--cache does not go with --images", fix="give the cache as --images")
         print(embed_images(run, images, modality=modality, out=out, device=device, quiet=quiet))
     elif run is not None:
-        from crbench.runs.embed import embed_run
+        from crbench.embedding.embed import embed_run
 
         for option, value in (("--modality", modality), ("--out", out)):
             if value is not None:

@@ -26,9 +26,9 @@ def push(
     ] = False,
 ) -> None:
     """Share weights, cards, log, records and a model card; the folder must be new."""
-    from crbench.report.model_card import model_card
-    from crbench.runs.folder import RunFolder
-    from crbench.runs.hub import push as run_push
+    from crbench.board.model_card import model_card
+    from crbench.run.folder import RunFolder
+    from crbench.run.hub import push as run_push
 
     RunFolder(run).finished()
     print(run_push(run, dest, model_card(run), public=public))
@@ -40,7 +40,7 @@ def pull(
     run: Annotated[Path, typer.Argument(help="Run folder to make.", show_default=False)],
 ) -> None:
     """Fetch a shared run, check every digest, and leave a run folder like a trained one."""
-    from crbench.runs.hub import pull as run_pull
+    from crbench.run.hub import pull as run_pull
 
     print(run_pull(source, run))
     print(f"next: crbench evaluate {run}")

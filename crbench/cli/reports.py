@@ -38,8 +38,8 @@ def grid(
     cache: CacheFile = None,
 ) -> None:
     """Draw queries and what a run finds for them in all four directions, right and wrong framed."""
+    from crbench.draw.grids import run_grid
     from crbench.records import read_record
-    from crbench.report.grids import run_grid
 
     picture(out)
     count, ids = 2, None
@@ -71,8 +71,8 @@ def draw_map(
     cache: CacheFile = None,
 ) -> None:
     """Draw the embeddings of both sensors in one plane by PCA and t-SNE, with the modality gap."""
+    from crbench.draw.maps import run_map
     from crbench.records import read_record
-    from crbench.report.maps import run_map
 
     picture(out)
     entry = read_record(record) if record else None
@@ -102,9 +102,9 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a site of all results that opens from disk: board, records, charts, grids, maps."""
-    from crbench.report.site import write_site
-    from crbench.report.studies import written_studies
-    from crbench.report.tables import read_records
+    from crbench.board.rows import read_records
+    from crbench.site.site import write_site
+    from crbench.study.written import written_studies
 
     given = list(records or [])
     if not given and (RECORDS.is_dir() or not runs):

@@ -14,7 +14,7 @@ from crbench.errors import UserError
 
 if TYPE_CHECKING:
     from crbench.records import Record
-    from crbench.report.reproduce import Outcome
+    from crbench.study.reproduce import Outcome
 
 
 def reproduce(
@@ -46,8 +46,8 @@ def reproduce(
     Exit code 1 where a headline score differs by more than the tolerance.
     """
     from crbench.records import read_record
-    from crbench.report.reproduce import POINTS
-    from crbench.report.reproduce import reproduce as run_reproduce
+    from crbench.study.reproduce import POINTS
+    from crbench.study.reproduce import reproduce as run_reproduce
 
     entry = read_record(record)
     if not run:
@@ -77,7 +77,7 @@ def print_commands(entry: Record, as_json: bool) -> None:
     """The commands of a record, or why there are none."""
     import shlex
 
-    from crbench.report.again import commands, required_steps
+    from crbench.study.commands import commands, required_steps
 
     if as_json:
         found = {"run": entry.run, "commands": commands(entry)}
@@ -110,8 +110,8 @@ def print_outcome(found: Outcome, most: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from crbench.report.metrics import arrow, title
-    from crbench.report.write import percent
+    from crbench.board.text import percent
+    from crbench.words import arrow, title
 
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -33,8 +33,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train and compare three methods on a small synthetic twin: a board in a few minutes."""
-    from crbench.report.demo import finish
-    from crbench.runs.demo import demo as run_demo
+    from crbench.site.demo import finish
+    from crbench.study.demo import demo as run_demo
 
     folder = run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet)
     finish(folder)
@@ -112,10 +112,10 @@ def train(
     Exit codes: 2 bad input or a loss that is not finite, 3 collapse (--stop-on-collapse), 130
     stopped by a signal, saved.
     """
-    from crbench.report.curves import after_training
-    from crbench.runs.folder import Options
-    from crbench.runs.ranks import joined
-    from crbench.runs.train import train as run_train
+    from crbench.draw.curves import after_training
+    from crbench.run.folder import Options
+    from crbench.run.ranks import joined
+    from crbench.training.loop import train as run_train
 
     options = Options(
         eval_every=eval_every,
@@ -222,8 +222,8 @@ def evaluate(
             device=device, quiet=quiet or as_json, as_json=as_json,
         )  # fmt: skip
         return
-    from crbench.runs.evaluate import evaluate as run_evaluate
-    from crbench.runs.ranks import joined
+    from crbench.evaluation.evaluate import evaluate as run_evaluate
+    from crbench.run.ranks import joined
 
     if len(paths) > 1:
         raise UserError(
@@ -254,12 +254,12 @@ def evaluate(
     if as_json:
         print(record.model_dump_json(indent=2))
     else:
-        from crbench.report.tables import boards
-        from crbench.report.terminal import print_boards
+        from crbench.board.rows import boards
+        from crbench.board.terminal import print_boards
 
         print_boards(boards([record]))
     if grid is not None:
-        from crbench.report.grids import run_grid
+        from crbench.draw.grids import run_grid
 
         print(run_grid(run, grid, record=record, cache=cache))
 
@@ -279,9 +279,9 @@ def print_comparison(
     """Compare, print the table or JSON, and write the JSON to ``out`` if given."""
     import json
 
+    from crbench.board.comparison import as_data, print_table
+    from crbench.evaluation.compare import compare_runs
     from crbench.files import write_json
-    from crbench.report.comparison import as_data, print_table
-    from crbench.runs.compare import compare_runs
 
     found = compare_runs(
         a, b, dataset=dataset, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet

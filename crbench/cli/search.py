@@ -46,9 +46,9 @@ def search(
     Items and scores are those that evaluate ranks. The first search stores an index in the run's
     folder.
     """
+    from crbench.archive.search import ask, open_search
+    from crbench.draw.strip import as_data, print_answer, strip
     from crbench.records import read_record
-    from crbench.report.answers import as_data, print_answer, strip
-    from crbench.runs.search import ask, open_search
 
     if out is not None:
         picture(out)

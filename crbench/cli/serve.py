@@ -30,8 +30,8 @@ def serve(
     from crbench.serve.start import address, check_installed, listen
 
     check_installed()
+    from crbench.archive.search import open_search
     from crbench.records import read_record
-    from crbench.runs.search import open_search
     from crbench.serve.app import application, warm
     from crbench.serve.start import run as answer
 

@@ -81,10 +81,10 @@ def ablate(
     """
     from crbench.cards import load_dataset
     from crbench.errors import UserError
-    from crbench.report.study_write import check_place, command
-    from crbench.runs.ablate import ablate as run_ablate
-    from crbench.runs.ablate import shelf_of
-    from crbench.runs.study import load_study
+    from crbench.study.ablate import ablate as run_ablate
+    from crbench.study.ablate import shelf_of
+    from crbench.study.pages import check_place, command
+    from crbench.study.study import load_study
 
     card = load_study(study)
     name = dataset or card.datasets[0]
@@ -122,10 +122,10 @@ def ablate(
             out=folder,
             quiet=quiet or as_json,
         )
-    from crbench.report.study import as_json as plain
-    from crbench.report.study import study_table
-    from crbench.report.study_picture import write_picture
-    from crbench.report.study_write import write_study
+    from crbench.draw.study import write_picture
+    from crbench.study.pages import write_study
+    from crbench.study.table import as_json as plain
+    from crbench.study.table import study_table
 
     shelf, _ = shelf_of(name, cache, folder, need_cache=False)
     found = study_table(card, shelf, scale=scale, seeds=seeds, overrides=sets)
@@ -135,7 +135,7 @@ def ablate(
     if as_json:
         print(json.dumps(plain(found), indent=2, ensure_ascii=False))
     else:
-        from crbench.report.study_terminal import print_study
+        from crbench.study.terminal import print_study
 
         print_study(found)
         print("written: " + ", ".join(str(path) for path in paths))
@@ -168,10 +168,10 @@ def _plan(
     folder: Path,
     as_json: bool,
 ) -> None:
-    from crbench.provenance import cores
-    from crbench.runs.ablate import shelf_of
-    from crbench.runs.measure import cache_or_none, plan
-    from crbench.runs.study import jobs
+    from crbench.machine import cores
+    from crbench.study.ablate import shelf_of
+    from crbench.study.estimate import cache_or_none, plan
+    from crbench.study.study import jobs
 
     shelf, path = shelf_of(name, cache, folder, need_cache=False)
     found = jobs(card, name, scale, seeds, sets)
@@ -181,7 +181,7 @@ def _plan(
     if as_json:
         print(json.dumps([vars(line) for line in lines], indent=2, ensure_ascii=False))
         return
-    from crbench.report.study_terminal import print_plan
+    from crbench.study.terminal import print_plan
 
     print_plan(card, name, lines, max_jobs, each)
 
@@ -198,7 +198,7 @@ def _cost(
 ) -> None:
     from rich.progress import track
 
-    from crbench.report.cost import print_profile, published_cost, write_cost
+    from crbench.study.cost import print_profile, published_cost, write_cost
 
     rows = []
     for row in track(card.rows, description="profiles", disable=as_json, transient=True):
@@ -252,8 +252,8 @@ def profile(
 
     Counts need no data and no memory; latency and throughput are measured on the device at hand.
     """
-    from crbench.report.cost import print_profile, published_cost
-    from crbench.runs.profile import profile as run_profile
+    from crbench.study.cost import print_profile, published_cost
+    from crbench.training.profile import profile as run_profile
 
     found = run_profile(
         method,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from crbench.data.cache import Cache
+    from crbench.data.cache.reading import Cache
 
 
 def label_names(cache: Cache, row: int) -> list[str]:

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from crbench.data.cache import Cache
-from crbench.data.stores import Resident, Store, Streamed, ahead, home_of, upload
+from crbench.data.cache.reading import Cache
+from crbench.data.pixels import Resident, Store, Streamed, ahead, home_of, upload
 from crbench.errors import UserError
 from crbench.seeds import derive
-
-MODALITIES = ("a", "b")
+from crbench.words import MODALITIES
 
 
 class Pairs:

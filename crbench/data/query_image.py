@@ -1,7 +1,7 @@
 """One image from outside a dataset, as a model of a run takes it: a query, or one to be embedded.
 
 The one entry for files of strangers; what a file may do is bounded in
-:mod:`crbench.data.sources.own.images`.
+:mod:`crbench.data.sources.user.images`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from crbench.cards import ModalityCard
-from crbench.data.sources.own.images import LOADERS, Opened, checked, opened, room
+from crbench.data.sources.user.images import LOADERS, Opened, checked, opened, room
 from crbench.errors import UserError
 
 ENDINGS = tuple(LOADERS)  # ".png", …: files that can be queries

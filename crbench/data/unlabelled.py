@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from crbench.cards import ModalityCard
-from crbench.data.cache import open_cache
+from crbench.data.cache.reading import open_cache
 from crbench.data.pairs import resize
 from crbench.data.query_image import read_query
-from crbench.data.sources.own.images import LOADERS
-from crbench.data.sources.own.index import files_by_key
+from crbench.data.sources.user.images import LOADERS
+from crbench.data.sources.user.index import files_by_key
 from crbench.errors import UserError
 
 

@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict, parse
+from crbench.words import DIRECTIONS, Modality, Role
 
 if TYPE_CHECKING:
     from crbench.data.pairs import Pairs
 
-Modality = Literal["a", "b"]
-Role = Literal["query", "gallery"]
 Batch = Mapping[str, Tensor]
-MODALITIES: tuple[Modality, Modality] = ("a", "b")
-DIRECTIONS = ("aa", "bb", "ab", "ba")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
 from crbench.errors import UserError
-from crbench.models.base import MODALITIES, Method, Modality, Role
+from crbench.models.base import Method
+from crbench.words import MODALITIES, Modality, Role
 
 if TYPE_CHECKING:
     from crbench.data.pairs import Pairs

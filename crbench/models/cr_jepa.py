@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
-from crbench.models.base import DIRECTIONS, MODALITIES, Batch, Method, Modality, Role, Step
+from crbench.models.base import Batch, Method, Step
 from crbench.models.heads import retrieval_head
 from crbench.models.losses.infonce import cosine_distance, infonce
 from crbench.models.losses.latent import prediction
@@ -25,6 +25,7 @@ from crbench.models.losses.sigreg import directions, sigreg
 from crbench.models.masking import Split, random_split
 from crbench.models.predictors import ROUTES, SHARING, Predictor, predict
 from crbench.models.vit import Stem, Trunk, gather
+from crbench.words import DIRECTIONS, MODALITIES, Modality, Role
 
 # which head serves a kind of direction: the first of these that a retrieval loss trains, else the
 # first that is there. So a head that alone is trained serves all four, and per-modality heads,

@@ -41,3 +41,9 @@ def method_class(card: MethodCard) -> type[Method]:
 def build(card: MethodCard, bands: Mapping[str, int]) -> Method:
     """The method of a card for the given number of bands per modality."""
     return method_class(card)(card, bands)
+
+
+def check_class(card: MethodCard, where: object) -> None:
+    """Refuse a card whose class is not one of this package's: a foreign file names no code."""
+    if card.cls not in METHODS:
+        raise unknown("method class", card.cls, METHODS, where=where)

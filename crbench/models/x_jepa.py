@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
 from crbench.models import ema
-from crbench.models.base import MODALITIES, Batch, Method, Modality, Role, Step
+from crbench.models.base import Batch, Method, Step
 from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
 from crbench.models.losses.latent import prediction
@@ -29,6 +29,7 @@ from crbench.models.losses.psa import PSA
 from crbench.models.losses.vicreg import vicreg
 from crbench.models.predictors import CrossAttention
 from crbench.models.vit import LayerNorm, gather, init_weights
+from crbench.words import MODALITIES, Modality, Role
 
 OTHER: dict[Modality, Modality] = {"a": "b", "b": "a"}
 

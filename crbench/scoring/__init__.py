@@ -4,8 +4,9 @@ from crbench.scoring.engine import Engine
 from crbench.scoring.health import THRESHOLDS, health
 from crbench.scoring.intervals import compare
 from crbench.scoring.metrics import PerQuery, metric_names
-from crbench.scoring.protocol import DEFINITIONS, DIRECTIONS, KS, LABEL_KINDS, SAME_MODAL, Items
+from crbench.scoring.protocol import Items
 from crbench.scoring.score import per_query, score_directions, summarise, top_k
+from crbench.words import DEFINITIONS, DIRECTIONS, KS, LABEL_KINDS, SAME_MODAL
 
 __all__ = [
     "DEFINITIONS",

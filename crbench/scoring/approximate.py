@@ -15,10 +15,11 @@ from crbench.scoring import ranking
 from crbench.scoring.engine import rows_in_memory
 from crbench.scoring.index import Candidates, Index, nearest
 from crbench.scoring.metrics import PerQuery, Progress, Task, finish, make_task, nothing_found
-from crbench.scoring.protocol import KS, PAIR_KS, Items, check_directions, check_ks
+from crbench.scoring.protocol import Items, check_directions, check_ks
 from crbench.scoring.relevance import judge
 from crbench.scoring.score import Pair, check_sets, codes_of, summarise
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, score_tile, workers
+from crbench.words import KS, PAIR_KS
 
 SAMPLE = 256  # queries on which recall is measured
 

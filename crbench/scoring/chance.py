@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crbench.scoring.metrics import Found, PerQuery, Task, finish, nothing_found
-from crbench.scoring.protocol import PAIR_KS
 from crbench.scoring.relevance import judge
+from crbench.words import PAIR_KS
 
 
 def chance(task: Task, ids: np.ndarray) -> PerQuery:

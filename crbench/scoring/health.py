@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from crbench.scoring.protocol import SAME_MODAL, check_directions
+from crbench.scoring.protocol import check_directions
 from crbench.scoring.tiles import GRID_BITS, fixed_point, one_blas_thread
+from crbench.words import SAME_MODAL
 
 # Below or above these a set of embeddings is called collapsed; they stand in each record.
 THRESHOLDS = {

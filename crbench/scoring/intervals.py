@@ -1,4 +1,4 @@
-"""Spread over queries: bootstrap intervals, and the paired comparison of two runs.
+"""Spread over queries, by the bootstrap, and over seeds, by Student's t; paired comparisons.
 
 Every resample draws the queries with replacement; all metrics and directions share the draws. Sums
 are exact (values rounded to a grid of at least 2⁻³⁰, counts whole), so that intervals do not depend
@@ -7,7 +7,10 @@ on how a matrix product adds up.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -163,3 +166,28 @@ def _two_sided(differences: np.ndarray) -> float | None:
         return None
     tail = min(np.count_nonzero(kept <= 0), np.count_nonzero(kept >= 0))
     return float(min(1.0, 2 * (tail + 1) / (len(kept) + 1)))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A mean over seeds with its sd and its 95 % interval (Student's t); None for one seed."""
+
+    value: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def over_seeds(values: Sequence[float]) -> Effect | None:
+    """Mean, sd and the 95 % interval of the mean by Student's t over ``values``."""
+    if not values:
+        return None
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return Effect(mean, None, None, None, 1)
+    from scipy.stats import t
+
+    sd = statistics.stdev(values)
+    half = float(t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    return Effect(mean, sd, mean - half, mean + half, len(values))

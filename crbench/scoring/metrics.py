@@ -13,9 +13,10 @@ import numpy as np
 
 from crbench.scoring import ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
-from crbench.scoring.protocol import PAIR_KS, SAME_MODAL, Items, positions_of
+from crbench.scoring.protocol import Items, positions_of
 from crbench.scoring.relevance import Relevance, judge, relevance_of
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
+from crbench.words import PAIR_KS, SAME_MODAL
 
 ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge's values
 HERE = Engine()

@@ -8,29 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crbench.errors import UserError, unknown
-
-DIRECTIONS = ("aa", "bb", "ab", "ba")  # query modality first
-SAME_MODAL = ("aa", "bb")
-LABEL_KINDS = ("multi", "single", "none")
-KS = (1, 5, 10, 20, 50, 100)
-PAIR_KS = (1, 5)
-
-DEFINITIONS = {
-    "similarity": "cosine, in float32",
-    "ties": "expectation over a uniformly random order inside each group of equal scores",
-    "map": "mean over queries of average precision over the full gallery; relevant = same class "
-    "(single label) or at least one shared label (multi-label); queries without a relevant item "
-    "are left out and counted",
-    "p@k": "share of relevant items in the top k",
-    "label_p@k": "|Q and R| / |R| of the retrieved items' labels, mean over the top k",
-    "label_r@k": "|Q and R| / |Q|, mean over the top k",
-    "f1_item@k": "F1 of each (query, item), mean over the top k, then over queries",
-    "f1_query@k": "harmonic mean of a query's label_p@k and label_r@k, mean over queries",
-    "f1_dataset@k": "harmonic mean of label_p@k and label_r@k averaged over everything",
-    "pair_r@k": "the query's own pair is in the top k; null where queries and gallery are disjoint",
-    "interval": "95 % percentile bootstrap over queries",
-    "chance": "the value when every score is tied",
-}
+from crbench.words import DIRECTIONS, LABEL_KINDS
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,7 @@ from crbench.scoring.metrics import (
     measure,
     metric_names,
 )
-from crbench.scoring.protocol import (
-    KS,
-    Items,
-    check_directions,
-    check_items,
-    check_ks,
-    positions_of,
-)
+from crbench.scoring.protocol import Items, check_directions, check_items, check_ks, positions_of
 from crbench.scoring.tiles import (
     GALLERY_TILE,
     QUERY_TILE,
@@ -38,6 +31,7 @@ from crbench.scoring.tiles import (
     score_tile,
     workers,
 )
+from crbench.words import KS
 
 Pair = tuple[np.ndarray, np.ndarray]
 

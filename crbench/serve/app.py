@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from crbench.board.html import TEMPLATES
 from crbench.data.query_image import read_query
 from crbench.errors import UserError
-from crbench.report.html import TEMPLATES
 from crbench.serve.guard import HOSTS, Guard, Refused
 from crbench.serve.page import TOPS, Asked, Pages
 from crbench.serve.thumbnails import Thumbnails
@@ -27,7 +27,7 @@ from crbench.serve.upload import Upload, limit, received
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from crbench.runs.search import Search
+    from crbench.archive.search import Search
 
 ASSETS = ("site.css", "search.css")
 STATUS = {  # what the framework refuses by itself

@@ -10,16 +10,16 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from crbench.board.html import page
 from crbench.data.labels import label_names
 from crbench.data.query_image import ENDINGS
-from crbench.report.grids import channel_words, relevance_words
-from crbench.report.html import page
-from crbench.report.metrics import arrow
+from crbench.draw.grids import channel_words, relevance_words
 from crbench.seeds import derive
+from crbench.words import arrow
 
 if TYPE_CHECKING:
+    from crbench.archive.search import Answer, Hit, Search
     from crbench.errors import UserError
-    from crbench.runs.search import Answer, Hit, Search
 
 TOPS = (10, 20, 50, 100)
 EXAMPLES = 12  # queries shown to begin with

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crbench.report.preview import spread
-from crbench.report.render import pictures, usual_limits
+from crbench.draw.preview import spread
+from crbench.draw.render import pictures, usual_limits
 
 if TYPE_CHECKING:
-    from crbench.data.cache import Cache
+    from crbench.data.cache.reading import Cache
 
 SAMPLE = 64  # pairs of the cache by which pictures are balanced
 KEPT = 2000  # pictures kept in memory, of some KB each

@@ -35,7 +35,7 @@ class Upload:
 
 def limit(card: DatasetCard) -> int:
     """Bytes that a form with an image of either sensor may have."""
-    from crbench.data.sources.own.images import room
+    from crbench.data.sources.user.images import room
 
     return FORM + max(room(card.a), room(card.b))
 

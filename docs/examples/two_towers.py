@@ -7,9 +7,10 @@ from pydantic import Field
 from torch import nn
 
 from crbench.cards import Strict
-from crbench.models.base import MODALITIES, Batch, Method, Modality, Role, Step
+from crbench.models.base import Batch, Method, Step
 from crbench.models.losses.infonce import infonce
 from crbench.models.vit import Stem, Trunk
+from crbench.words import MODALITIES, Modality, Role
 
 
 class Model(Strict):

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from crbench.cli import app
 from crbench.files import write_json
 from crbench.records import read_record
-from crbench.report.again import commands
-from crbench.report.reproduce import Outcome, compare
+from crbench.study.commands import commands
+from crbench.study.reproduce import Outcome, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "results" / "records"

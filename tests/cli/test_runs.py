@@ -71,6 +71,6 @@ def test_a_picture_that_fails_fails_nothing_else(
     def broken(*_: object) -> None:
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("crbench.report.curves.training_curves", broken)
+    monkeypatch.setattr("crbench.draw.curves.training_curves", broken)
     result = short(twin_cache)
     assert result.exit_code == 0 and "no curves were drawn: RuntimeError: no fonts" in result.output

@@ -12,11 +12,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
+from crbench.archive.search import open_search
 from crbench.cli import app
-from crbench.data.cache import open_cache
-from crbench.report import sheet
-from crbench.runs.evaluate import evaluate
-from crbench.runs.search import open_search
+from crbench.data.cache.reading import open_cache
+from crbench.draw import sheet
+from crbench.evaluation.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_an_image_of_ones_own_is_drawn_in_plain_frames(
 
 def test_bands_in_use_are_drawn_in_grey_where_not_all_that_are_shown_are_among_them() -> None:
     from crbench.cards import load_dataset
-    from crbench.report.answers import _as_used
+    from crbench.draw.strip import _as_used
 
     card = load_dataset("ben-14k-twin").with_bands(["b=B08,B02"]).b
     assert (_as_used(card).bands, _as_used(card).display) == (["B08", "B02"], ["B08"])

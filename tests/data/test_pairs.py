@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crbench.data.cache import open_cache
+from crbench.data.cache.reading import open_cache
 from crbench.data.pairs import Pairs, dihedral, epoch_order, hash_keys, resize
-from crbench.data.stores import Resident
+from crbench.data.pixels import Resident
 from crbench.seeds import derive
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from crbench.cards import ModalityCard
 from crbench.data.query_image import ENDINGS, read_query
-from crbench.data.sources.ben14k.tiff import reading
-from crbench.data.sources.own.images import ROOM, room
+from crbench.data.sources.bigearthnet.tiff import reading
+from crbench.data.sources.user.images import ROOM, room
 from crbench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

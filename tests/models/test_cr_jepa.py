@@ -11,11 +11,12 @@ from torch import Tensor
 
 from crbench.cards import load_method
 from crbench.errors import UserError
-from crbench.models.base import DIRECTIONS, Step, count
+from crbench.models.base import Step, count
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.losses.infonce import infonce
 from crbench.models.predictors import ROUTES, SHARING, predict
 from crbench.models.registry import build
+from crbench.words import DIRECTIONS
 
 STEP = Step(index=7, epoch=1, total=100, seed=0)
 DUAL = ("model.encoder=dual", 'model.retrieval_heads=["uni"]', "loss.cross=0", "loss.sig_pair=0.02")

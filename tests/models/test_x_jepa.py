@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from crbench.cards import load_method
-from crbench.models.base import MODALITIES, Step, count
+from crbench.models.base import Step, count
 from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import normalised
 from crbench.models.registry import build
 from crbench.models.x_jepa import XJEPA
+from crbench.words import MODALITIES
 
 BANDS = {"a": 2, "b": 12}
 STEP = Step(3, 0, 100, 0)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crbench.scoring import DIRECTIONS, Items, score_directions
+from crbench.scoring import Items, score_directions
+from crbench.words import DIRECTIONS
 
 KS = (1, 2, 5)
 TITLES = ["field", "wood", "town"]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from small_sets import KS, TITLES, ids_of, make, pairs, score, text, values
 
 from crbench.errors import UserError
-from crbench.scoring import DIRECTIONS, Items, score_directions, top_k
+from crbench.scoring import Items, score_directions, top_k
 from crbench.scoring.tiles import fixed_point
+from crbench.words import DIRECTIONS
 
 
 def in_groups(items: Items, groups: np.ndarray) -> Items:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from small_sets import TITLES, ids_of, make, pairs, score, values
 
 from crbench.errors import UserError
-from crbench.scoring import DIRECTIONS, Items, engine, metrics, per_query
+from crbench.scoring import Items, engine, metrics, per_query
 from crbench.scoring.metrics import make_task, nothing_found, rank_rows
 from crbench.scoring.tiles import workers
+from crbench.words import DIRECTIONS
 
 KINDS = st.sampled_from(["multi", "single", "none"])
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import KS, TITLES, ids_of, make, pairs, score, text, values
 
-from crbench.scoring import DIRECTIONS, Items, per_query, score_directions
+from crbench.scoring import Items, per_query, score_directions
 from crbench.scoring.tiles import fixed_point
+from crbench.words import DIRECTIONS
 
 
 @settings(max_examples=25, deadline=None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crbench.runs.search import Search, open_search
+from crbench.archive.search import Search, open_search
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +51,7 @@ class Served:
 @pytest.fixture(scope="session")
 def evaluated(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the trained run, evaluated."""
-    from crbench.runs.evaluate import evaluate
+    from crbench.evaluation.evaluate import evaluate
 
     run = Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("served") / "run"))
     evaluate(run, quiet=True)

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from crbench.archive.search import Search
 from crbench.cli import app
-from crbench.runs.search import Search
 
 SPEC = importlib.util.spec_from_file_location(
     "bombs", Path(__file__).parents[1] / "data" / "bombs.py"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crbench.runs.search import Answer, Search
+from crbench.archive.search import Answer, Search
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("shots", ROOT / "scripts" / "make_screenshots.py")

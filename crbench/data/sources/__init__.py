@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from crbench.cards import DatasetCard
 
 SOURCES = {
-    "twin": "crbench.data.sources.twins:open_source",
+    "twin": "crbench.data.sources.synthetic.twins:open_source",
     "landsat7": "crbench.data.sources.landsat7:open_source",
     "eurosat-wald": "crbench.data.sources.eurosat_wald:open_source",
-    "ben14k": "crbench.data.sources.ben14k.source:open_source",
-    "cbrsir-vs": "crbench.data.sources.own.folders:open_source",
+    "ben14k": "crbench.data.sources.bigearthnet.source:open_source",
+    "cbrsir-vs": "crbench.data.sources.user.folders:open_source",
     "dsrsid": "crbench.data.sources.dsrsid:open_source",
-    "hdf5": "crbench.data.sources.own.hdf5:open_source",
-    "torchgeo": "crbench.data.sources.own.geo:open_source",
-    "folders": "crbench.data.sources.own.folders:open_source",
+    "hdf5": "crbench.data.sources.user.hdf5:open_source",
+    "torchgeo": "crbench.data.sources.user.geo:open_source",
+    "folders": "crbench.data.sources.user.folders:open_source",
 }
 OWN = ("folders", "hdf5", "torchgeo")  # forms in which a user's own pairs are read
 

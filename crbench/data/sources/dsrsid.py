@@ -17,10 +17,10 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.folders import file_fingerprint
-from crbench.data.sources.own import splits
-from crbench.data.sources.own.hdf5 import array_named, find_file, opened
-from crbench.data.sources.own.images import bytes_of_pair
+from crbench.data.sources.raw import file_fingerprint
+from crbench.data.sources.user import splits
+from crbench.data.sources.user.hdf5 import array_named, find_file, opened
+from crbench.data.sources.user.images import bytes_of_pair
 from crbench.errors import UserError
 
 NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}

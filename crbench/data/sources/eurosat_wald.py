@@ -14,7 +14,7 @@ import numpy as np
 
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.folders import file_fingerprint, find_folder, split_by_hash
+from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.folders import file_fingerprint, find_folder, split_by_hash
+from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
 GRID = 12  # tiles along a scene's side

@@ -1,0 +1,1 @@
+"""Records to tables: rows, notes, significance, and the forms in which they are written."""

@@ -1,0 +1,172 @@
+"""The sentences under a board: protocol, metrics, ties, intervals, marks. All read from records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crbench import words as names
+from crbench.board.board import Row
+from crbench.board.significance import RULE
+from crbench.records import Record
+from crbench.words import DIRECTIONS, arrow
+
+AT_FLOOR = "°"
+
+
+def board_title(record: Record, sensors: dict[str, str]) -> str:
+    """Dataset, what kind of data it is, sensors, protocol and the cache's digest."""
+    return f"{dataset_title(record)} · {setting(record, sensors)}"
+
+
+def setting(record: Record, sensors: dict[str, str]) -> str:
+    """What makes the rows of a board comparable beside the dataset."""
+    return (
+        f"{sensors['a']} / {sensors['b']} · protocol {record.protocol.name} · "
+        f"cache {record.dataset.cache_digest[:12]}"
+    )
+
+
+def dataset_title(record: Record) -> str:
+    """The dataset, and what kind of data it is where its title does not say so."""
+    data = record.dataset
+    kind = ["synthetic"] if data.synthetic else []
+    kind += [data.note] if data.note and data.note.lower() != "synthetic" else []
+    scale = [f"scale {data.scale}"] if data.scale != "default" else []
+    said = ", ".join(kind + scale)
+    title = data.title
+    if kind and not all(word.lower() in title.lower() for word in kind):
+        title += f" ({said})"
+    elif scale:
+        title += f" ({', '.join(scale)})"
+    return title
+
+
+def _splits(splits: Sequence[str]) -> str:
+    return " + ".join(splits)
+
+
+def protocol_note(record: Record, sensors: dict[str, str]) -> str:
+    """Which items were queries, which the gallery, and what became of the query itself."""
+    protocol = record.protocol
+    text = (
+        f"Protocol `{protocol.name}`: queries = {_splits(protocol.query)} "
+        f"({protocol.n_query:,} items), gallery = {_splits(protocol.gallery)} "
+        f"({protocol.n_gallery:,} items)."
+    )
+    if protocol.exclude == "place":
+        text += " Everything from the query's own place (tile or scene) is left out of the gallery."
+    elif set(protocol.query) & set(protocol.gallery):
+        same = f"{arrow('aa', sensors)} and {arrow('bb', sensors)}"
+        cross = f"{arrow('ab', sensors)} and {arrow('ba', sensors)}"
+        text += (
+            f" In {same} the query itself is left out of the gallery; "
+            f"in {cross} its own pair stays in."
+        )
+    seen = [split for split in protocol.gallery if split in record.dataset.card["train_splits"]]
+    if seen:
+        text += f" The gallery holds the training pairs ({_splits(seen)}), without their labels."
+    return text
+
+
+def board_notes(
+    records: Sequence[Record],
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    sensors: dict[str, str],
+) -> list[str]:
+    """Every definition a reader needs, one per line, for the Markdown under a board."""
+    first = records[0]
+    label_kind = first.dataset.card["labels"]["kind"]
+    lines = [
+        protocol_note(first, sensors),
+        *(
+            f"{names.title(m)}: {names.definition(m, label_kind)}. `{m}` in records."
+            for m in metrics
+        ),
+        f"Similarity: {first.protocol.similarity}. Ties: {first.protocol.ties}.",
+        "Values are percent. ± is the sd over seeds (trainings), n their number; low and high "
+        f"bound the 95 % bootstrap interval over queries ({first.resamples:,} resamples), averaged "
+        "over the runs of the row. They measure different things: another training, other queries.",
+        "mean: the mean of the four directions. chance: a random ranking, computed from the "
+        "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
+        "Bold: the highest mean in its column among finished rows that were searched exactly and "
+        "did not collapse.",
+        RULE,
+    ]
+    if any(row.at_floor for row in rows):
+        lines.append(
+            f"{AT_FLOOR}: not above the untrained encoder: the interval over queries reaches "
+            "down into that of the row 'Random encoder'."
+        )
+    if any("collapsed" in mark for row in rows for mark in row.marks):
+        reasons = sorted(
+            {str(r.health.get("collapsed_reason") or "") for r in records if r.collapsed} - {""}
+        )
+        lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
+    if any("unfinished" in mark for row in rows for mark in row.marks):
+        lines.append("unfinished: training stopped before its last planned epoch.")
+    lines += [_approximate_note(row) for row in rows if row.records[0].approximate is not None]
+    lines += [_run_note(row, sensors) for row in rows]
+    return lines
+
+
+def origin(record: Record) -> str:
+    """Where the embeddings of a row of kind ``external`` come from."""
+    encoder = record.method.card.get("encoder")
+    if encoder:
+        return f"frozen encoder {encoder}, weights: {record.method.card.get('weights')}"
+    return "embeddings of an external program"
+
+
+def _run_note(row: Row, sensors: dict[str, str]) -> str:
+    """How a row's runs were made: seeds, scale, epochs, machine, and what served which way."""
+    first = row.records[0]
+    served: dict[str, list[str]] = {}
+    for direction in DIRECTIONS:
+        serves = first.serves.get(direction)  # type: ignore[call-overload]
+        if serves is not None:
+            how = serves.query
+            if serves.query != serves.gallery:
+                how = f"{serves.query} against {serves.gallery}"
+            served.setdefault(how, []).append(arrow(direction, sensors))
+    views = "; ".join(f"{', '.join(ways)} by {how}" for how, ways in served.items())
+    training = first.training
+    if training is None:
+        file = f"{first.method.card.get('file', 'file')} (SHA-256 {first.method.digest[:12]})"
+        return f"{row.label}: {origin(first)}, {file}; their training is not stated; {views}."
+    seeds = ", ".join(map(str, row.seeds))
+    kept = training.checkpoint.partition(",")[0]
+    trained = (
+        f"{training.epochs} epochs on {training.n_train:,} pairs, {kept} checkpoint"
+        if training.epochs
+        else "not trained by epochs"
+    )
+    runs = ", ".join(f"`{record.run}`" for record in row.records)
+    return (
+        f"{row.label}: scale {first.method.scale}, {trained}, "
+        f"seed{'s' if row.n > 1 else ''} {seeds}, {training.device}; {views}; "
+        f"record{'s' if row.n > 1 else ''} {runs}."
+    )
+
+
+def approximate_mark(runs: Sequence[Record]) -> str:
+    """The mark of a row that was not searched exactly, with its lowest recall at any k."""
+    entries = [run.approximate for run in runs if run.approximate is not None]
+    least = min(value for e in entries for found in e.recall.values() for value in found.values())
+    found = "100" if least == 1 else f"{100 * least:.1f} or more"
+    return f"approximate ({entries[0].kind}, recall {found})"
+
+
+def _approximate_note(row: Row) -> str:
+    """How the candidates of a row were found, and how many of the true ones are among them."""
+    entry = row.records[0].approximate
+    assert entry is not None
+    settings = "; ".join(
+        f"{direction} " + ", ".join(f"{name}={value}" for name, value in parameters.items())
+        for direction, parameters in entry.parameters.items()
+    )
+    return (
+        f"{row.label}: the top k were searched by a FAISS index ({entry.kind}: {settings}), not "
+        f"exactly; recall is its share of the exact top k, at the worst k, on {entry.sample:,} "
+        "queries. No mAP, and never bold."
+    )

@@ -1,0 +1,236 @@
+"""Boards from records: measured rows only, grouped by what makes numbers comparable.
+
+Two runs share a board when dataset, scale, cache digest and protocol are the same, and share a
+row when their method card is the same up to the seed. A board says nothing that no record says.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from crbench.board import notes
+from crbench.board.board import Board, Cell, Row, average
+from crbench.board.significance import not_worse
+from crbench.errors import UserError
+from crbench.records import Record, read_record
+from crbench.words import DIRECTIONS
+
+KINDS = ("method", "external", "floor")  # in the order of a board
+FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
+
+
+def read_records(paths: Iterable[Path]) -> list[Record]:
+    """All records in files and folders, in a fixed order.
+
+    In a folder of runs these are the files named ``record*.json``; in one without any of that
+    name, as ``results/records``, every ``*.json`` is a record.
+    """
+    found: list[tuple[str, Record]] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(path.rglob("record*.json")) or sorted(path.rglob("*.json"))
+        elif path.is_file():
+            files = [path]
+        else:
+            raise UserError(
+                "no such record or folder", where=path, fix="run `crbench evaluate RUN` first"
+            )
+        if not files:
+            raise UserError("no records here", where=path, fix="run `crbench evaluate RUN` first")
+        found += [(file.as_posix(), read_record(file)) for file in files]
+    found.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
+    return [record for _, record in found]
+
+
+# method, scale, digest of its card, planned epochs, bands in use, index that searched
+RowKey = tuple[str, str, str, int, str, str, str]
+
+
+def boards(records: Sequence[Record]) -> list[Board]:
+    """One board per dataset, scale, cache and protocol; the same records give the same boards."""
+    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    for record in records:
+        data = record.dataset
+        key = (data.name, data.scale, data.cache_digest, record.protocol.name)
+        groups.setdefault(key, []).append(record)
+    return [_board(key, groups[key]) for key in sorted(groups)]
+
+
+def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
+    first = records[0]
+    sensors = {str(which): entry.name for which, entry in first.modalities.items()}
+    metrics = tuple(str(metric) for metric in first.dataset.card["headline"])
+    rows = _rows(records)
+    rows = [_with_floor(row, rows, metrics) for row in rows]
+    rows.sort(key=lambda row: _order(row, metrics[0]))
+    best = _best(rows)
+    return Board(
+        key=key,
+        title=notes.board_title(first, sensors),
+        sensors=sensors,
+        metrics=metrics,
+        rows=(*rows, _chance(first)),
+        best=best,
+        not_worse=not_worse(rows, best),
+        notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
+    )
+
+
+def _rows(records: list[Record]) -> list[Row]:
+    """Records of one method card, trained for the same epochs on the same bands, become one row;
+    the last run of a seed counts."""
+    groups: dict[RowKey, dict[int, Record]] = {}
+    for record in records:  # in order of creation: a later run of the same seed replaces
+        method, training = record.method, record.training
+        index = str(record.approximate.kind) if record.approximate is not None else "exact"
+        how = (_planned(record) or 0, _bands(record), index, kept(record))
+        key = (method.name, method.scale, method.digest, *how)
+        groups.setdefault(key, {})[training.seed if training else 0] = record
+    labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
+    rows = []
+    for key, by_seed in groups.items():
+        runs = [by_seed[seed] for seed in sorted(by_seed)]
+        names = {metric for run in runs for values in run.scores.values() for metric in values}
+        cells = {(d, m): _cell(runs, d, m) for d in DIRECTIONS for m in sorted(names)}
+        rows.append(Row(key[0], labels[key], runs[0].method.kind, cells, tuple(runs), _marks(runs)))
+    return rows
+
+
+def _planned(record: Record) -> int | None:
+    """Epochs that the training was to have; None where there is no statement of it."""
+    return record.training.epochs_planned if record.training else None
+
+
+def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
+    by_run = [{str(d): scores for d, scores in run.scores.items()} for run in runs]
+    values = [scores.get(direction, {}).get(metric) for scores in by_run]
+    known = [value for value in values if value is not None]
+    means = [float(value.value) for value in known if value.value is not None]
+    if not means:
+        return None
+    lows = [value.low for value in known if value.low is not None]
+    highs = [value.high for value in known if value.high is not None]
+    return Cell(
+        mean=statistics.fmean(means),
+        sd=statistics.stdev(means) if len(means) > 1 else None,
+        low=statistics.fmean(lows) if lows else None,
+        high=statistics.fmean(highs) if highs else None,
+        n=len(means),
+    )
+
+
+def _bands(record: Record) -> str:
+    """What the model saw, where it is not every band as stored: ``S2: B02 B03 B04``."""
+    seen = []
+    for which, entry in record.modalities.items():
+        if entry.bands != record.dataset.card[which]["bands"]:
+            seen.append(f"{entry.name}: {' '.join(entry.bands)}")
+    return ", ".join(seen)
+
+
+def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
+    """Titles, with scale and differing card keys where one method stands in several rows."""
+    labels = {}
+    for key, record in firsts.items():
+        same = [other for k, other in firsts.items() if k[0] == key[0]]
+        differing = _differing([flatten(other.method.card) for other in same])
+        mine = flatten(record.method.card)
+        extra = [f"{name}={mine.get(name)}" for name in differing if name != "scale"]
+        if len({_planned(other) for other in same}) > 1:
+            extra = [part for part in extra if not part.startswith("train.epochs=")]
+            extra += [f"{epochs} epochs"] if (epochs := _planned(record)) is not None else []
+        extra += [_bands(record)] if _bands(record) else []
+        if "scale" in differing:
+            extra.insert(0, record.method.scale)
+        if record.approximate is not None:
+            extra.append(f"approximate, {record.approximate.kind}")
+        if kept(record) != "last":
+            extra.append(kept(record))
+        labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")
+    return labels
+
+
+def kept(record: Record) -> str:
+    """Which weights were scored: ``last``, or e.g. ``best map on val``."""
+    return record.training.checkpoint.partition(",")[0] if record.training else "last"
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A card's tables as ``key.sub`` → value."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _differing(cards: list[dict[str, Any]]) -> list[str]:
+    keys = sorted({key for card in cards for key in card})
+    return [key for key in keys if any(card.get(key) != cards[0].get(key) for card in cards)]
+
+
+def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
+    marks = [notes.origin(runs[0])] if runs[0].method.kind == "external" else []
+    marks += [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
+    if collapsed := sum(run.collapsed for run in runs):
+        marks.append(f"collapsed ({collapsed} of {len(runs)})")
+    trainings = [run.training for run in runs if run.training]
+    if unfinished := [training for training in trainings if not training.finished]:
+        done = unfinished[0]
+        marks.append(
+            f"unfinished ({len(unfinished)} of {len(runs)}; "
+            f"{done.epochs} of {done.epochs_planned} epochs)"
+        )
+    return tuple(marks)
+
+
+def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
+    """Mark the cells of a method whose interval reaches down into the untrained encoder's, and the
+    row where all four directions do."""
+    floor = next((other for other in rows if other.name == FLOOR), None)
+    if floor is None or row.kind == "floor":
+        return row
+    low = set()
+    for direction in DIRECTIONS:
+        for metric in metrics:
+            mine, theirs = row.cells.get((direction, metric)), floor.cells.get((direction, metric))
+            if mine is None or theirs is None or mine.low is None or theirs.high is None:
+                continue
+            if mine.low <= theirs.high:
+                low.add((direction, metric))
+    marks = row.marks
+    if all((direction, metrics[0]) in low for direction in DIRECTIONS):
+        marks = (*marks, "not above its floor")
+    return Row(row.name, row.label, row.kind, row.cells, row.records, marks, frozenset(low))
+
+
+def _chance(record: Record) -> Row:
+    cells: dict[tuple[str, str], Cell | None] = {}
+    for direction, values in record.chance.items():
+        for metric, value in values.items():
+            cells[direction, metric] = None if value is None else Cell(value, None, None, None, 0)
+    return Row("chance", "chance", "chance", cells, (), ())
+
+
+def _order(row: Row, metric: str) -> tuple[int, float, str]:
+    """Methods first, then embeddings of others, then floors, each from the best mean down."""
+    return (KINDS.index(row.kind), -(average(row, metric) or 0.0), row.label)
+
+
+def _best(rows: Sequence[Row]) -> frozenset[tuple[str, str, str]]:
+    """The highest mean per column among rows that were measured, finished and not collapsed."""
+    best = set()
+    for direction, metric in sorted({key for row in rows for key in row.cells}):
+        known = [
+            (cell.mean, row.label)
+            for row in rows
+            if row.sound and (cell := row.cells.get((direction, metric)))
+        ]
+        top = max((mean for mean, _ in known), default=None)
+        best |= {(label, direction, metric) for mean, label in known if mean == top}
+    return frozenset(best)

@@ -1,0 +1,78 @@
+"""Blocks of rows between a source and its place in a cache file: checked, written, read back."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from crbench.cards import DatasetCard
+from crbench.data.cache import layout
+from crbench.data.cache.layout import Place
+from crbench.data.sources import Block, Source
+from crbench.errors import UserError
+
+_NAMES = ("a", "b", "labels")
+
+
+def checked(
+    block: Block, card: DatasetCard, source: Source, start: int, stop: int
+) -> dict[str, np.ndarray]:
+    """The arrays of a block as they will lie in the file; bad pixels are named by their id."""
+    n = stop - start
+    wanted = layout.image_arrays(card, n)
+    if label := layout.label_array(card, n):
+        wanted["labels"] = label
+    arrays = {}
+    for name, (shape, dtype) in wanted.items():
+        array = getattr(block, name)
+        if array is None or array.shape != shape or array.dtype.newbyteorder("<") != dtype:
+            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise UserError(
+                f"{name} of rows {start} to {stop - 1} is {found}, the card says {dtype} {shape}",
+                where=source.description,
+                fix="correct the card's size, bands or dtype",
+            )
+        if dtype.kind == "f" and not (fine := np.isfinite(array).all(axis=(1, 2, 3))).all():
+            row = start + int(np.flatnonzero(~fine)[0])
+            raise UserError(
+                f"{name} of '{source.ids[row]}' has pixels that are NaN or infinite",
+                where=source.description,
+                fix="mend or leave out this pair",
+            )
+        arrays[name] = np.ascontiguousarray(array, dtype=dtype)
+    return arrays
+
+
+def _span(places: dict[str, Place], name: str, start: int, stop: int) -> tuple[int, int]:
+    """Offset and length in bytes of rows start…stop of an array."""
+    offset, dtype, shape = places[name]
+    row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+    return offset + start * row, (stop - start) * row
+
+
+def write(handle: Any, places: dict[str, Place], arrays: dict[str, np.ndarray], start: int) -> str:
+    """Write a block at its place; SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    for name in _NAMES:
+        if name in arrays:
+            raw = arrays[name].reshape(-1).view(np.uint8).data
+            digest.update(raw)
+            handle.seek(_span(places, name, start, start + 1)[0])
+            while raw:  # an unbuffered write may take only a part, the last one before ENOSPC
+                raw = raw[handle.write(raw) :]
+    return digest.hexdigest()
+
+
+def on_disk(handle: Any, places: dict[str, Place], start: int, stop: int) -> str:
+    """SHA-256 of a block as it lies in the file now."""
+    digest = hashlib.sha256()
+    for name in _NAMES:
+        if name in places:
+            offset, length = _span(places, name, start, stop)
+            handle.seek(offset)
+            while length and (raw := handle.read(length)):
+                digest.update(raw)
+                length -= len(raw)
+    return digest.hexdigest()

@@ -1,0 +1,229 @@
+"""Building caches.
+
+A build lays out ``<name>.h5.part`` once, writes the pixels by plain writes at their HDF5 offsets
+and notes each finished block in ``<name>.h5.part.log``. Killed at any moment, it goes on, and
+keeps the blocks whose bytes still have the digest that the log says. At the end one pass over
+the file makes digests and statistics, the end mark is set, and the file gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crbench.cards import DatasetCard
+from crbench.data.cache import blocks, layout
+from crbench.data.cache.quality import findings
+from crbench.data.cache.reading import open_cache
+from crbench.data.cache.verify import progress_bar, scan_all, verify_cache
+from crbench.data.sources import Source, Stream, open_source
+from crbench.errors import UserError
+from crbench.files import append_jsonl, disk_error, read_jsonl, sha256_json
+
+__all__ = ["build_cache", "verify_cache"]
+
+
+def build_cache(
+    card: DatasetCard,
+    out: str | os.PathLike[str],
+    *,
+    source_dir: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Read the source of ``card`` into a cache at ``out`` and return its path.
+
+    A finished cache of the same card is left as it is; one of another card is refused unless
+    ``force``. An interrupted build goes on where it stopped. Bad pixels, a full disk or a folder
+    that cannot be written are a UserError, and whatever stood at ``out`` stays.
+    """
+    out = Path(out)
+    if out.is_dir():
+        raise UserError("this is a folder, not a cache file", where=out, fix="name a file in it")
+    if out.exists() and not force:
+        existing = open_cache(out)
+        if existing.card.content == card.content:
+            _say(f"{out} is there already, made with the same card", quiet)
+            return out
+        raise UserError(
+            f"there is a cache made with {_other_card(existing.card, card)}, {existing.n} pairs",
+            where=out,
+            fix="--force replaces it, --out takes another place",
+        )
+    source = open_source(card, None if source_dir is None else Path(source_dir))
+    if isinstance(source, Source):  # what can be said before anything is written is said then
+        _check_source(source, card)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(out):
+            if isinstance(source, Stream):
+                source = source.spool(_scratch(out), quiet)
+                _check_source(source, card)
+            for note in source.notes:
+                _say(note, quiet)
+            return _build(card, source, out, quiet)
+    except OSError as error:
+        if error.errno is None:  # h5py has errors without a number
+            raise UserError(f"cannot write the cache: {error}", where=out) from error
+        raise disk_error(error, out) from error
+
+
+def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
+    part, log = _part(out), _log(out)
+    n = len(source.ids)
+    header = {
+        "card": card.digest,
+        "fingerprint": source.fingerprint,
+        "members": sha256_json([source.ids, source.split, source.groups]),
+        "rows_per_block": source.rows_per_block,
+    }
+    done = _resumable(part, log, header)
+    if done is None:
+        os.truncate(log, 0)
+        _create(card, source, part)
+        append_jsonl(log, {**header, "size": part.stat().st_size})
+        done = {}
+    elif done:
+        _say(f"going on with {part}", quiet)
+    places = layout.places(part)
+    with progress_bar(quiet) as progress:
+        task = progress.add_task(f"{card.name}: pixels", total=n)
+        with open(part, "r+b", buffering=0) as handle:
+            for start in range(0, n, source.rows_per_block):
+                stop = min(start + source.rows_per_block, n)
+                if start not in done or done[start] != blocks.on_disk(handle, places, start, stop):
+                    block = source.read(start, stop)
+                    arrays = blocks.checked(block, card, source, start, stop)
+                    digest = blocks.write(handle, places, arrays, start)
+                    append_jsonl(log, {"start": start, "sha256": digest})
+                progress.advance(task, stop - start)
+            os.fsync(handle.fileno())
+        train = np.isin(source.split, card.train_splits)
+        scans = scan_all(part, train, f"{card.name}: digests", progress)
+        layout.seal(part, scans, train)
+    with open(part, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(part, out)
+    log.unlink()
+    for path in (_scratch(out), _scratch(out).with_name(_scratch(out).name + ".log")):
+        path.unlink(missing_ok=True)
+    for finding in findings(open_cache(out), scans):
+        _say(finding, quiet)
+    return out
+
+
+def _other_card(stored: DatasetCard, card: DatasetCard) -> str:
+    """What sets the card of a cache apart: its name, or the keys in which it differs."""
+    if stored.name != card.name:
+        return f"another card ('{stored.name}')"
+    there, here = stored.content, card.content
+    keys = [key for key in here if key != "source" and here[key] != there[key]]
+    old, new = there["source"], here["source"]
+    keys += [f"source.{key}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return f"another card ('{stored.name}' too, with another {', '.join(keys)})"
+
+
+def _part(out: Path) -> Path:
+    return out.with_name(out.name + ".part")
+
+
+def _log(out: Path) -> Path:
+    return out.with_name(out.name + ".part.log")
+
+
+def _scratch(out: Path) -> Path:
+    """Where a stream keeps what it needs, in this file and its log, until the cache is done."""
+    return out.with_name(out.name + ".part.spool")
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the lock of this build: a second one would write into the same blocks."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks: two builds at once are the user's to avoid
+        _log(out).touch()
+        yield
+        return
+    with open(_log(out), "ab") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another build is writing this cache", where=out, fix="wait until it has finished"
+            ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if not _log(out).stat().st_size:  # nothing was begun: nothing is left behind
+                    _log(out).unlink()
+
+
+def _resumable(part: Path, log: Path, header: dict[str, Any]) -> dict[int, str] | None:
+    """Digests of the blocks that an earlier build finished; None where it has to start anew."""
+    lines = read_jsonl(log)
+    if not part.is_file() or not lines or part.stat().st_size != lines[0].pop("size", None):
+        return None
+    if lines[0] != header:
+        return None
+    try:
+        layout.places(part)
+    except (OSError, KeyError, RuntimeError):
+        return None
+    return {int(line["start"]): str(line["sha256"]) for line in lines[1:]}
+
+
+def _create(card: DatasetCard, source: Source, part: Path) -> None:
+    """Lay the file out, after a look whether it will fit."""
+    arrays = layout.image_arrays(card, len(source.ids)).values()
+    need = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in arrays)
+    part.unlink(missing_ok=True)
+    free = shutil.disk_usage(part.parent).free
+    if need > free:
+        raise UserError(
+            f"no space left: the cache needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+            where=part,
+            fix="free some space or choose another --out",
+        )
+    with open(part, "wb") as probe:  # a limit on file sizes shows here, as an error with a number
+        probe.truncate(need)
+    try:
+        layout.lay_out(card, source, part)
+    except RuntimeError as error:  # h5py reports a failing close in this way
+        raise UserError(f"cannot lay out the cache: {error}", where=part) from error
+    if hasattr(os, "posix_fallocate"):  # take the space now, so that a full disk shows now
+        with open(part, "r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, part.stat().st_size)
+
+
+def _check_source(source: Source, card: DatasetCard) -> None:
+    """Ids unique, and every split that the card names present."""
+    if not source.ids:
+        raise UserError("the source has no pairs", where=source.description)
+    if len(set(source.ids)) != len(source.ids):
+        names, counts = np.unique(source.ids, return_counts=True)
+        raise UserError(f"the id '{names[counts > 1][0]}' repeats", where=source.description)
+    if source.groups is not None and len(source.groups) != len(source.ids):
+        raise UserError(
+            f"{len(source.groups)} groups for {len(source.ids)} pairs", where=source.description
+        )
+    wanted = {name for p in card.protocols.values() for name in [*p.query, *p.gallery]}
+    if absent := sorted((wanted | set(card.train_splits)) - set(source.split)):
+        raise UserError(
+            f"no pair is in split '{absent[0]}', which the card '{card.name}' uses",
+            where=source.description,
+            fix="correct the splits of the card",
+        )

@@ -1,0 +1,137 @@
+"""What is odd about a set: statistics far from the published, dull patches, doubles, neighbours.
+
+Findings are words for the user, not damage: a cache with findings is sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from crbench.cards import ProtocolCard
+from crbench.data.cache.reading import Cache
+from crbench.data.cache.scan import Scan
+
+SHOWN = 10  # samples named one by one, per finding
+MEAN_OFF = 0.5  # of the published standard deviation
+STD_OFF = 2.0  # factor
+
+
+def findings(cache: Cache, scans: dict[str, Scan]) -> list[str]:
+    """Everything that is odd, in words, from a scan of the whole cache."""
+    found = far_from_published(cache)
+    for which in ("a", "b"):
+        found += dull_patches(cache, which, scans[which])
+    checks = {which: scans[which].checks for which in ("a", "b")}
+    return found + duplicates(cache, checks) + neighbours(cache)
+
+
+def far_from_published(cache: Cache) -> list[str]:
+    """Bands whose statistics of the train split differ much from the published ones.
+
+    Much is: the mean by more than half the published standard deviation, or the standard deviation
+    by more than a factor of two.
+    """
+    found = []
+    for which in ("a", "b"):
+        group, modality = cache.attributes[which], cache.card.modality(which)
+        if "published_mean" not in group:
+            continue
+        keys = ("mean", "std", "published_mean", "published_std")
+        columns = zip(*(np.asarray(group[key]).tolist() for key in keys), strict=True)
+        bands = []
+        for band, (mean, std, old_mean, old_std) in zip(modality.bands, columns, strict=True):
+            if abs(mean - old_mean) > MEAN_OFF * old_std or not (
+                old_std / STD_OFF <= std <= old_std * STD_OFF
+            ):
+                bands.append(
+                    f"{band} {mean:,.2f} ± {std:,.2f}, published {old_mean:,.2f} ± {old_std:,.2f}"
+                )
+        if bands:
+            found.append(
+                f"{which}: statistics of the train split are far from the published ones (mean by "
+                f"more than {MEAN_OFF:g} sd, or sd by more than a factor of {STD_OFF:g}): "
+                + "; ".join(bands)
+            )
+    return found
+
+
+def dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
+    """Samples whose pixels are all zero, and those with a band that has one value only."""
+    flat = scan.low == scan.high
+    empty = (flat & (scan.low == 0)).all(1)
+    bands = cache.card.modality(which).bands
+    names = {
+        int(row): ", ".join(band for band, same in zip(bands, flat[row], strict=True) if same)
+        for row in np.flatnonzero(flat.any(1) & ~empty)
+    }
+    found = []
+    if empty.any():
+        listed = listing(f"'{cache.ids[row]}'" for row in np.flatnonzero(empty))
+        found.append(f"{which}: {int(empty.sum())} empty (all zero): {listed}")
+    if names:
+        listed = listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
+        found.append(f"{which}: {len(names)} with a constant band: {listed}")
+    return found
+
+
+def not_finite(cache: Cache, which: str, scan: Scan) -> list[str]:
+    """Samples with a pixel that is NaN or infinite: nothing can be trained on them."""
+    rows = np.flatnonzero(~(np.isfinite(scan.low) & np.isfinite(scan.high)).all(1))
+    if not len(rows):
+        return []
+    listed = listing(f"'{cache.ids[row]}'" for row in rows)
+    return [f"{which}: {len(rows)} with pixels that are NaN or infinite: {listed}"]
+
+
+def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
+    """Samples of equal content in different splits, per modality, and how many there are in one.
+
+    ``checks`` (N, 8) uint8: 64-bit BLAKE2b digests of the samples' pixels; two different samples
+    among 80,000 share one with a probability of 2e-10.
+    """
+    found = []
+    for which, digests in checks.items():
+        keys = np.ascontiguousarray(digests).view(np.uint64).reshape(-1)
+        order = np.argsort(keys, kind="stable")
+        starts = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1]])
+        ends = np.r_[starts[1:], len(order)]
+        several = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > 1]
+        groups = sorted((np.sort(order[s:e]) for s, e in several), key=lambda rows: int(rows[0]))
+        across = [rows for rows in groups if len(set(cache.split[rows])) > 1]
+        if across:
+            listed = listing(
+                " = ".join(f"'{cache.ids[r]}' ({cache.split[r]})" for r in rows) for rows in across
+            )
+            found.append(f"{which}: {len(across)} images stand in more than one split: {listed}")
+        if inside := len(groups) - len(across):
+            found.append(f"{which}: {inside} images stand more than once in their split")
+    return found
+
+
+def neighbours(cache: Cache) -> list[str]:
+    """Share of the default protocol's queries with a gallery item of their own place and date."""
+    if cache.groups is None:
+        return []
+    share = neighbour_share(cache, cache.card.protocols[cache.card.protocol])
+    return [
+        f"{share:.1%} of the queries have a neighbour from the same place and date in the gallery "
+        f"(protocol {cache.card.protocol})"
+    ]
+
+
+def neighbour_share(cache: Cache, protocol: ProtocolCard) -> float:
+    """Share, 0 to 1, of the queries whose group holds a gallery item other than the query."""
+    assert cache.groups is not None
+    query, gallery = cache.rows(protocol.query), cache.rows(protocol.gallery)
+    codes = np.unique(cache.groups, return_inverse=True)[1]
+    others = np.bincount(codes[gallery], minlength=int(codes.max()) + 1)[codes[query]]
+    return float((others - np.isin(query, gallery) > 0).mean())
+
+
+def listing(texts: Iterable[str]) -> str:
+    """The first of ``texts``, and how many more there are."""
+    all_of_them = list(texts)
+    more = len(all_of_them) - SHOWN
+    return ", ".join(all_of_them[:SHOWN]) + (f" and {more} more" if more > 0 else "")

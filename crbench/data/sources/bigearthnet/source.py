@@ -1,0 +1,272 @@
+"""BEN-14K as a source: its members found in whatever layout is there, read by range of rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crbench.cards import DatasetCard, ModalityCard, Strict, parse
+from crbench.data.sources import Block, Source, Stream
+from crbench.data.sources.bigearthnet import tiff
+from crbench.data.sources.bigearthnet.labels import classes_of_names, multi_hot
+from crbench.data.sources.bigearthnet.layouts import JSON, Layout, find
+from crbench.data.sources.bigearthnet.members import (
+    S1_NAME,
+    SHIPPED,
+    Wanted,
+    canonical,
+    ground,
+    position,
+    splits,
+    wanted,
+)
+from crbench.data.sources.bigearthnet.spool import spool_archives
+from crbench.errors import UserError
+from crbench.files import sha256_json
+
+SHOWN = 5  # missing patches named one by one
+SENSORS = {"a": "S1", "b": "S2"}
+
+
+class Ben14kTable(Strict):
+    """``[source]``: which patches, and whether the cache may lack some of them."""
+
+    kind: str
+    members: str = SHIPPED
+    members_sha256: str | None = None
+    allow_missing: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Pairs to read, in the cache's order, and what was not there."""
+
+    ids: list[str]
+    s1: list[str]
+    bytes: list[int]
+    missing: list[str]
+    notes: list[str]
+
+
+def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Stream:
+    """The pairs that the card asks for, from folders, or from archives that are streamed once."""
+    table = parse(Ben14kTable, card.source, where=f"{card.name}, [source]")
+    _check_card(card)
+    want = wanted(table.members, table.members_sha256)
+    found = find(source_dir, card.name)
+    if isinstance(found, Layout):
+        return _assemble(card, table, want, found)
+
+    def spool(scratch: Path, quiet: bool) -> Source:
+        layout = spool_archives(found, scratch, _keep(want), sha256_json(_asked(want)), quiet)
+        return _assemble(card, table, want, layout)
+
+    return Stream(spool)
+
+
+def _check_card(card: DatasetCard) -> None:
+    """Bands that BigEarthNet has, at sizes that its 20 m and 60 m bands divide."""
+    for which, sensor in SENSORS.items():
+        modality = card.modality(which)
+        radar = sensor == "S1"
+        strange = [n for n in modality.bands if n not in tiff.FACTORS or (n[0] == "V") != radar]
+        if strange:
+            raise UserError(
+                f"{which}.bands: {sensor} has no band '{strange[0]}'",
+                where=card.name,
+                fix=f"bands: {', '.join(n for n in tiff.FACTORS if (n[0] == 'V') == radar)}",
+            )
+        if any(side % tiff.FACTORS[name] for name in modality.bands for side in modality.size):
+            raise UserError(
+                f"{which}.size {list(modality.size)} is no multiple of 6",
+                where=card.name,
+                fix="its 60 m bands have a sixth of its pixels along a side; BigEarthNet has 120",
+            )
+
+
+def _asked(want: Wanted | None) -> list[Any]:
+    return ["all"] if want is None else [want.ids, sorted(want.s1.items())]
+
+
+def _keep(want: Wanted | None) -> Any:
+    """Which patches a stream keeps, by canonical name. Where the partner of an id is not known,
+    all Sentinel-1 patches at its position in a tile are kept: their JSON tells which it is."""
+    if want is None:
+        return lambda name: True
+    s1 = {want.s1[name] for name in want.ids if name in want.s1}
+    s2 = set(want.ids)
+    open_positions = {position(name) for name in want.ids if name not in want.s1}
+    return lambda name: (
+        name in s2
+        or name in s1
+        or (name.startswith("S1") and bool(open_positions) and position(name) in open_positions)
+    )
+
+
+def _assemble(card: DatasetCard, table: Ben14kTable, want: Wanted | None, layout: Layout) -> Source:
+    chosen = _choose(card, want, layout)
+    if chosen.missing and not table.allow_missing:
+        raise _missing_error(chosen, layout)
+    known = wanted(SHIPPED) if want is None else want
+    assert known is not None
+    read = _reader(card, layout, chosen)
+    split = splits(chosen.ids, known.split, table.seed)
+    total = len(chosen.ids) + len(chosen.missing)
+    text = f"{len(chosen.ids):,} pairs, all that were found"
+    if want is not None:
+        text = f"{len(chosen.ids):,} of {total:,} pairs of {want.title}"
+        text += f", {len(chosen.missing):,} missing"
+    if chosen.missing:
+        text += f", among them {', '.join(chosen.missing[:SHOWN])}"
+    notes = [f"layout: {layout.title}", text, *chosen.notes, *layout.notes]
+    if drawn := sum(name not in known.split for name in chosen.ids):
+        notes.append(f"{drawn:,} of them are in no list: split drawn by hash of the id")
+    return Source(
+        ids=chosen.ids,
+        split=split,
+        read=read,
+        description=f"{len(chosen.ids):,} pairs of BigEarthNet ({layout.title})",
+        fingerprint=f"ben14k 1 {sha256_json([layout.title, chosen.s1, chosen.bytes])}",
+        rows_per_block=32,
+        notes=notes,
+        resampling=tiff.RESAMPLING,
+        groups=[ground(*pair) for pair in zip(chosen.ids, chosen.s1, strict=True)],
+        missing=len(chosen.missing),
+    )
+
+
+def _choose(card: DatasetCard, want: Wanted | None, layout: Layout) -> Chosen:
+    """Whole pairs that are there: every band of both patches, and the labels."""
+    rests = {
+        sensor: {f"_{name}.tif" for name in card.modality(which).bands}
+        for which, sensor in SENSORS.items()
+    }
+    if layout.labels is None:
+        rests["S2"].add(JSON)
+    s2 = [name for name in layout.disk if name.startswith("S2")]
+    ids = sorted(s2) if want is None else want.ids
+    partners = _partners(ids, want, layout)
+    chosen = Chosen([], [], [], [], [])
+    for name in ids:
+        size = 0
+        if layout.labels is not None and name not in layout.labels:
+            chosen.missing.append(name)
+            continue
+        for patch, sensor in ((name, "S2"), (partners.get(name, ""), "S1")):
+            files = layout.store.files(layout.disk[patch]) if patch in layout.disk else {}
+            if not rests[sensor] <= files.keys():
+                break
+            size += sum(files[rest] for rest in rests[sensor])
+        else:
+            chosen.ids.append(name)
+            chosen.s1.append(partners[name])
+            chosen.bytes.append(size)
+            continue
+        chosen.missing.append(name)
+    if want is None and chosen.missing:  # nobody asked for these
+        text = f"{len(chosen.missing):,} Sentinel-2 patches lack a band, labels or their partner"
+        chosen.notes.append(f"{text}, among them {', '.join(chosen.missing[:SHOWN])}")
+        chosen.missing.clear()
+    if want is not None:
+        other = sum(
+            want.s1.get(name, s1) != s1 for name, s1 in zip(chosen.ids, chosen.s1, strict=True)
+        )
+        if other:
+            chosen.notes.append(f"{other:,} pairs join another Sentinel-1 patch than the list says")
+    return chosen
+
+
+def _partners(ids: Sequence[str], want: Wanted | None, layout: Layout) -> dict[str, str]:
+    """The Sentinel-1 name of each id: from the layout's table, else from the list, else from the
+    JSON files of the Sentinel-1 patches at the same positions."""
+    known = dict(want.s1) if want is not None else {}
+    if layout.pairs is not None:
+        return {**known, **layout.pairs}
+    if unknown := [name for name in ids if name not in known]:
+        positions = {position(name) for name in unknown}
+        for name in layout.disk:
+            if S1_NAME.fullmatch(name) and (want is None or position(name) in positions):
+                partner = _json(layout, name).get("corresponding_s2_patch")
+                known.setdefault(canonical(str(partner)), name)
+    return known
+
+
+def _json(layout: Layout, patch: str) -> dict[str, Any]:
+    """The metadata of a patch; {} where a Sentinel-1 patch has none."""
+    name = layout.disk[patch]
+    if JSON not in layout.store.files(name):
+        return {}
+    where = layout.store.place(name, JSON)
+    try:
+        found = json.loads(layout.store.fetch(name, JSON))
+    except ValueError as error:
+        raise UserError(
+            f"not a JSON file ({error})", where=where, fix="get the file again"
+        ) from error
+    if not isinstance(found, dict):
+        raise UserError("no table of metadata", where=where, fix="get the file again")
+    return found
+
+
+def _missing_error(chosen: Chosen, layout: Layout) -> UserError:
+    total = len(chosen.ids) + len(chosen.missing)
+    more = ", …" if len(chosen.missing) > SHOWN else ""
+    return UserError(
+        f"{len(chosen.missing):,} of {total:,} patches are missing or lack a file: "
+        f"{', '.join(chosen.missing[:SHOWN])}{more}",
+        where=layout.title,
+        fix="complete the raw data, or go on without these: --allow-missing",
+    )
+
+
+def _reader(card: DatasetCard, layout: Layout, chosen: Chosen) -> Any:
+    table = classes_of_names()
+    store, disk = layout.store, layout.disk
+
+    def images(modality: ModalityCard, patches: Sequence[str]) -> np.ndarray:
+        """(n, C, H, W): every band at its native size, then all rows of a band resampled."""
+        bands = []
+        for name in modality.bands:
+            rest = f"_{name}.tif"
+            native = [
+                tiff.band(
+                    store.fetch(disk[patch], rest),
+                    name,
+                    modality.size,
+                    modality.dtype,
+                    where=store.place(disk[patch], rest),
+                )
+                for patch in patches
+            ]
+            bands.append(tiff.resampled(np.stack(native), modality.size))
+        return np.stack(bands, axis=1)
+
+    def labels(name: str, s1: str) -> np.ndarray:
+        where = store.place(disk[name], JSON)
+        if layout.labels is not None:
+            return multi_hot(layout.labels[name], table, card.labels.classes, where=name)
+        partner = _json(layout, s1).get("corresponding_s2_patch", name)
+        if canonical(str(partner)) != name:
+            raise UserError(
+                f"'{s1}' belongs to '{partner}', not to '{name}'",
+                where=store.place(disk[s1], JSON),
+                fix="correct the list of members",
+            )
+        names = _json(layout, name).get("labels")
+        if not isinstance(names, list):
+            raise UserError("no 'labels' in the metadata", where=where, fix="get the file again")
+        return multi_hot(map(str, names), table, card.labels.classes, where=where)
+
+    def read(start: int, stop: int) -> Block:
+        ids, s1 = chosen.ids[start:stop], chosen.s1[start:stop]
+        with tiff.reading():
+            a, b = images(card.a, s1), images(card.b, ids)
+        return Block(a, b, np.stack([labels(*pair) for pair in zip(ids, s1, strict=True)]))
+
+    return read

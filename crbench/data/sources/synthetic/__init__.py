@@ -1,0 +1,1 @@
+"""Synthetic twins: pairs made from a seed, measurements of nothing."""

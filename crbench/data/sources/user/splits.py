@@ -1,0 +1,100 @@
+"""Splits drawn from the ids by a rule and a seed: the same ids give the same splits, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from crbench.cards import Strict, parse
+from crbench.data.sources.raw import split_by_hash
+from crbench.errors import UserError
+from crbench.seeds import derive
+
+
+class SplitRule(Strict):
+    """``[source.split]``: how pairs are put into splits where the data do not say it.
+
+    Either ``shares`` of the pairs, summing to 1, taken within each class where there is one; or
+    ``counts``, drawn one after the other from what is left, with everything else in ``rest``.
+    Splits in ``balanced`` take equally many pairs of every class. ``of`` is the number of pairs
+    that the counts are meant for: of fewer pairs they take the same part.
+    """
+
+    seed: int = 0
+    shares: dict[str, float] | None = None
+    counts: dict[str, int] | None = None
+    rest: str = "train"
+    balanced: list[str] = Field(default_factory=list)
+    of: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SplitRule:
+        if (self.shares is None) == (self.counts is None):
+            raise ValueError("give shares or counts, one of them")
+        values = list((self.shares or self.counts or {}).values())
+        if not values or min(values) <= 0:
+            raise ValueError("every split needs more than nothing")
+        if self.shares is not None and abs(sum(values) - 1) > 1e-9:
+            raise ValueError("the shares do not sum to 1")
+        if unnamed := [name for name in self.balanced if name not in (self.counts or {})]:
+            raise ValueError(f"balanced names '{unnamed[0]}', which has no count")
+        return self
+
+
+def draw(
+    table: Mapping[str, Any], ids: Sequence[str], labels: np.ndarray | None, where: str
+) -> tuple[list[str], str]:
+    """The split of each id by the rule in ``table``, and the rule's outcome in words.
+
+    ``labels`` (N,) int64 for single-label sets; others are drawn without a look at labels. A rule
+    that leaves a split without pairs is a UserError.
+    """
+    if not table:
+        raise UserError(
+            "neither the data nor the card say which pair is in which split",
+            where=where,
+            fix="give the card a rule: [source.split.shares] with train = 0.7, query = 0.3",
+        )
+    rule = parse(SplitRule, dict(table), where=f"{where}, [source.split]")
+    single = labels is not None and labels.ndim == 1
+    classes = labels if single and labels is not None else np.zeros(len(ids), dtype=np.int64)
+    by_class = {int(c): np.flatnonzero(classes == c).tolist() for c in np.unique(classes)}
+    if rule.shares is not None:
+        found: dict[str, str] = {}
+        for rows in by_class.values():
+            found.update(split_by_hash([ids[row] for row in rows], rule.shares, rule.seed))
+        words = "shares within each class" if single else "shares of all pairs"
+    else:
+        found, words = _draw_counts(rule, ids, by_class, where)
+    split = [found[name] for name in ids]
+    names, counts = np.unique(split, return_counts=True)
+    total = ", ".join(
+        f"{name} {count:,}" for name, count in zip(names.tolist(), counts, strict=True)
+    )
+    return split, f"split by hash of the id, seed {rule.seed}, {words}: {total}"
+
+
+def _draw_counts(
+    rule: SplitRule, ids: Sequence[str], by_class: Mapping[int, list[int]], where: str
+) -> tuple[dict[str, str], str]:
+    part = min(1.0, len(ids) / rule.of) if rule.of else 1.0
+    found: dict[str, str] = {}
+    for name, count in (rule.counts or {}).items():
+        groups = list(by_class.values()) if name in rule.balanced else [list(range(len(ids)))]
+        each = round(part * count / len(groups))
+        for rows in groups:
+            left = [ids[row] for row in rows if ids[row] not in found]
+            if not 0 < each < len(left):
+                raise UserError(
+                    f"split '{name}' would take {each} of {len(left)} pairs"
+                    + (" of a class" if name in rule.balanced else ""),
+                    where=f"{where}, source.split.counts",
+                    fix="this set is too small for the rule: give counts that fit it",
+                )
+            left.sort(key=lambda item: (derive("split", rule.seed, name, item), item))
+            found.update(dict.fromkeys(left[:each], name))
+    words = f"{len(ids):,} pairs" if part == 1 else f"scaled to {len(ids):,} of {rule.of:,} pairs"
+    return {item: found.get(item, rule.rest) for item in ids}, words

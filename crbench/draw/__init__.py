@@ -1,0 +1,1 @@
+"""Pictures: grids, maps, charts, curves, sheets of thumbnails."""

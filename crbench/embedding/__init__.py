@@ -1,0 +1,1 @@
+"""Images to vectors: the loop that embeds, and the file of embeddings."""

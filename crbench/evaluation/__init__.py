@@ -1,0 +1,1 @@
+"""Vectors to a record: scores in four directions, comparisons, probes."""

@@ -1,1 +1,0 @@
-"""Tables and pictures, made from records, caches and embeddings. Never imports torch."""

@@ -1,0 +1,1 @@
+"""A run: its folder, its cache, its weights, and where it computes."""

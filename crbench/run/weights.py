@@ -1,0 +1,232 @@
+"""Saving and loading: the full training state, and the weights that embed.
+
+Both are written atomically. Neither executes anything when read: the state is loaded by
+``torch.load(weights_only=True)``, the weights are safetensors. The state ends with a SHA-256 of
+itself, so that a disk's damage is found before anything is restored from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from crbench.errors import UserError
+from crbench.files import atomic_path
+
+FORMAT = 2  # 1 had no seal
+SEAL = b"\nsha256:"  # then 64 hexadecimal digits: the end of the file, of all that stands before
+SEAL_BYTES = len(SEAL) + 64
+# What torch.load and load_state_dict raise on bytes that are not what they were.
+DAMAGE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError)
+
+
+class _Sealing:
+    """A file that is written through to ``handle`` and hashed on its way."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self.handle, self.sha = handle, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha.update(data)
+        return self.handle.write(data)
+
+    def flush(self) -> None:
+        self.handle.flush()
+
+
+def save_state(
+    path: Path, model: nn.Module, optimizer: Any, position: dict[str, Any], keep: int = 1
+) -> None:
+    """Write model, optimiser, RNG and ``position`` (plain numbers and lists) atomically.
+
+    Schedules, orders, masks and random directions follow from the position's ``step`` and the
+    run's seed, and bf16 needs no loss scaler, so that this is all of the state. ``keep`` > 1 also
+    keeps the newest states under numbered names beside it, which share the file's place on disk.
+    """
+    state = {
+        "format": FORMAT,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),  # for methods of others; ours draw from named seeds alone
+        "position": position,
+    }
+    # through Python's own file, so that a full disk is an OSError and becomes one message
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        sealing = _Sealing(handle)
+        torch.save(state, cast(IO[bytes], sealing))
+        handle.write(SEAL + sealing.sha.hexdigest().encode())
+    if keep > 1:
+        _number(path, int(position["step"]), keep)
+
+
+def _number(path: Path, step: int, keep: int) -> None:
+    """Give the state at ``path`` its number too and drop the oldest beyond ``keep``."""
+    numbered = path.with_name(f"{path.stem}-{step:09d}{path.suffix}")
+    numbered.unlink(missing_ok=True)
+    try:
+        os.link(path, numbered)
+    except OSError:  # a file system without links
+        with atomic_path(numbered) as temporary:
+            shutil.copyfile(path, temporary)
+    for old in older(path)[keep:]:
+        old.unlink(missing_ok=True)
+
+
+def older(path: Path) -> list[Path]:
+    """The numbered states beside ``path``, newest first."""
+    return sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), reverse=True)
+
+
+def load_latest(
+    path: Path, model: nn.Module, optimizer: Any, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Restore the newest sound state and return its position; None where there is none at all.
+
+    A state that is damaged is named by ``say`` and the next older one is taken. Where all are
+    damaged the error of the newest is raised.
+    """
+    first: UserError | None = None
+    for candidate in [path, *older(path)]:
+        if not candidate.is_file():
+            continue
+        try:
+            position = load_state(candidate, model, optimizer)
+        except UserError as error:
+            first = first or error
+            continue
+        if first:
+            say(f"{first.what}: {first.where}; going on from {candidate.name} before it")
+        return position
+    if first:
+        raise first
+    return None
+
+
+def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Restore what ``save_state`` wrote and return its position; damage is a UserError.
+
+    The seal is checked before anything is read from the file: a file that is cut, or of which one
+    byte is another, is refused.
+    """
+    fix = "restore the file; or remove it, and --resume starts the run anew"
+    sealed = _check_seal(path, fix)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGE as error:
+        raise UserError("the checkpoint is damaged", where=path, fix=fix) from error
+    number = state.get("format") if isinstance(state, dict) else None
+    if number == FORMAT and not sealed:
+        raise UserError("the checkpoint is damaged: its seal is missing", where=path, fix=fix)
+    if number not in (1, FORMAT):
+        raise UserError("not a crbench checkpoint of this version", where=path, fix=fix)
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        return dict(state["position"])
+    except DAMAGE as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"the checkpoint does not fit: {first}", where=path, fix=fix) from error
+
+
+def _check_seal(path: Path, fix: str) -> bool:
+    """Whether the file carries a seal; one that does not hold is a UserError."""
+    sha = hashlib.sha256()
+    with path.open("rb") as handle:
+        left = handle.seek(0, os.SEEK_END) - SEAL_BYTES
+        if left < 0:
+            raise UserError("the checkpoint is damaged: it is cut", where=path, fix=fix)
+        handle.seek(left)
+        seal = handle.read()
+        if not seal.startswith(SEAL):
+            return False
+        handle.seek(0)
+        while left and (block := handle.read(min(left, 1 << 20))):
+            sha.update(block)
+            left -= len(block)
+    if seal != SEAL + sha.hexdigest().encode():
+        raise UserError("the checkpoint is damaged: its digest differs", where=path, fix=fix)
+    return True
+
+
+def tidy(folder: Path, *, finished: bool) -> None:
+    """Remove what a killed process left half written; of a finished run also its states."""
+    names = ("checkpoint*.pt", "weights*.safetensors", "run.json", "metrics.jsonl")
+    for name in names:
+        for path in folder.glob(f".{name}.*.tmp"):  # as atomic_path calls them
+            path.unlink(missing_ok=True)
+    if finished:  # nothing is left to go on with
+        for path in folder.glob(names[0]):
+            path.unlink(missing_ok=True)
+
+
+def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write the weights as safetensors, with ``about`` (cards, bands) inside as JSON."""
+    try:
+        with atomic_path(path) as temporary:
+            text = json.dumps(about, sort_keys=True)
+            save_model(model, str(temporary), metadata={"crbench": text})
+    except SafetensorError as error:  # its own kind of error for a full disk
+        raise UserError(
+            f"cannot write the weights: {error}", where=path, fix="free some space, then --resume"
+        ) from error
+
+
+def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> None:
+    """Load weights into a model of the same card; anything that does not fit is a UserError.
+
+    ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
+    dataset may have the same shapes). Keys that older runs or weights lack are not compared.
+    """
+    about = read_about(path)
+    stated = {key: value for key, value in expected.items() if value != {}}
+    differing = [key for key in stated if key in about and about[key] != stated[key]]
+    if differing:
+        raise UserError(
+            f"these weights are of another run: their {' and '.join(differing)} "
+            "differ from run.json",
+            where=path,
+            fix="put this run's own weights back, or train it again",
+        )
+    try:
+        load_model(model, str(path), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What ``save_weights`` was told about the weights at ``path``."""
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            text = (handle.metadata() or {}).get("crbench")
+        about = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error
+    if not isinstance(about, dict):
+        raise UserError("these weights were not written by crbench", where=path)
+    return about
+
+
+def whole_about(path: str | Path) -> dict[str, Any]:
+    """What a weights file says of itself: ``method``, ``bands``, ``statistics``, ``best``."""
+    about = read_about(Path(path))
+    if not {"method", "bands", "statistics"} <= about.keys():
+        raise UserError("these weights do not say what they are", where=path)
+    return about

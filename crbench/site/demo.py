@@ -1,0 +1,86 @@
+"""What the demo shows once its runs are scored: the board, a grid, curves, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crbench.board.board import Board
+from crbench.board.leaderboard import write_boards
+from crbench.board.rows import boards, read_records
+from crbench.board.terminal import print_boards
+from crbench.draw.curves import training_curves
+from crbench.draw.grids import run_grid
+from crbench.files import write_json
+from crbench.records import Record
+
+SHOWN = "cr-jepa"  # the run whose retrievals are drawn
+
+NEXT = """
+Written to {folder}:
+  leaderboard.md, .html, …      the board; also .csv, .tex, .json
+  grid.png                      CR-JEPA: queries and their top 5 in all four directions
+  curves.png                    the losses over the epochs
+  */record.json                 what each number was made from
+
+Next:
+  look at {folder}/grid.png
+  change a choice and compare:
+    crbench train cr-jepa ben-14k-twin --scale tiny --cache {cache} \\
+      --set model.mask_ratio=0.25 --out {folder}/mask-25
+    crbench evaluate {folder}/mask-25
+    crbench leaderboard --records {folder} --out {folder}
+  see what else there is: crbench list
+  real imagery: crbench cache build landsat7-pan-ms --source DIR
+"""
+
+
+def flat(records: list[Record], found: list[Board]) -> list[dict[str, Any]]:
+    """One object per method: ``method``, and ``scores[direction][metric]`` as fractions."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        rows.append(
+            {
+                "method": record.method.name,
+                "kind": record.method.kind,
+                "dataset": record.dataset.name,
+                "synthetic": record.dataset.synthetic,
+                "protocol": record.protocol.name,
+                "seed": record.training.seed if record.training else None,
+                "collapsed": record.collapsed,
+                "scores": {
+                    direction: {metric: value.value for metric, value in values.items()}
+                    for direction, values in record.scores.items()
+                },
+            }
+        )
+    for board in found:
+        chance = board.rows[-1]
+        scores: dict[str, dict[str, float | None]] = {}
+        for (direction, metric), cell in chance.cells.items():
+            scores.setdefault(direction, {})[metric] = None if cell is None else cell.mean
+        rows.append(
+            {
+                "method": chance.name,
+                "kind": chance.kind,
+                "dataset": board.key[0],
+                "synthetic": records[0].dataset.synthetic,
+                "protocol": board.key[3],
+                "scores": scores,
+            }
+        )
+    return rows
+
+
+def finish(folder: Path) -> None:
+    """Print the board of a demo's runs; write ``leaderboard.*``, a grid and the curves."""
+    records = read_records([folder])
+    found = boards(records)
+    write_boards(found, [], folder)
+    write_json(folder / "leaderboard.json", flat(records, found))
+    trained = [folder / record.method.name for record in records if record.method.kind == "method"]
+    cache = next(folder.glob("*.h5"))
+    training_curves(sorted(set(trained)), folder / "curves.png")
+    run_grid(folder / SHOWN, folder / "grid.png", cache=cache)
+    print_boards(found)
+    print(NEXT.format(folder=folder, cache=cache))

@@ -1,0 +1,248 @@
+"""A static site of everything that records say: it opens from disk, without server or network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crbench import words as names
+from crbench.board.board import Board, Row
+from crbench.board.html import TEMPLATES, board_page, page
+from crbench.board.published import published_tables
+from crbench.board.rows import boards
+from crbench.errors import UserError
+from crbench.files import sha256_file, sha256_json, write_json, write_text
+from crbench.records import Record
+from crbench.site.row_page import row_page
+from crbench.study.table import COLUMNS, StudyTable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+MARKER = ".crbench-report"  # a folder that holds it was written here and may be replaced
+ASSETS = ("site.css", "site.js")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of a page. ``size`` is "wide" where it takes the whole width, else empty."""
+
+    svg: Markup
+    caption: str
+    size: str = ""
+
+
+@dataclass
+class Site:
+    """What was written, and what could not be shown and why."""
+
+    path: Path
+    pages: int = 0
+    pictures: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+
+def write_site(
+    records: Sequence[Record],
+    out: Path,
+    *,
+    runs: Iterable[Path] = (),
+    studies: Sequence[tuple[StudyTable, str]] = (),
+    quiet: bool = True,
+) -> Site:
+    """Write the site of ``records`` into the folder ``out``, all of it or nothing.
+
+    ``runs`` are run folders, or folders of them: a run whose weights a record names adds its
+    training curves, a retrieval grid and a map. ``studies`` are ablation tables with their notes.
+    A folder that holds anything else than an earlier report is refused.
+    """
+    found = boards(records)
+    published = published_tables()
+    by_weights = _by_weights(runs)
+    with _replaced(out) as folder:
+        site = Site(out)
+        links = {(b.key, row.label): f"rows/{slug(b, row)}.html" for b, row in _rows(found)}
+        for board, row in _watched(list(_rows(found)), quiet):
+            _row(folder, site, board, row, by_weights)
+        charts = {board.key: _charts(board) for board in found}
+        text = board_page(found, published, links=links, charts=charts)
+        write_text(folder / "index.html", text)
+        write_text(folder / "studies.html", _studies(studies))
+        for name in ASSETS:
+            write_text(folder / "assets" / name, (TEMPLATES / name).read_text(encoding="utf-8"))
+        write_text(folder / MARKER, "Made by crbench report, and replaced as a whole by it.\n")
+        site.pages += 2
+    return site
+
+
+def slug(board: Board, row: Row) -> str:
+    """The name of a row's page: safe as a file name, whatever stands in the record."""
+    record = row.records[0]
+    words = f"{board.key[0]}-{row.name}-{record.method.scale}".lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
+    return f"{plain}-{sha256_json([*board.key, row.label])[:8]}"
+
+
+def _rows(found: Iterable[Board]) -> Iterable[tuple[Board, Row]]:
+    return ((board, row) for board in found for row in board.rows if row.n)
+
+
+def _watched(items: Sequence[Any], quiet: bool) -> Iterable[Any]:
+    from rich.progress import track
+
+    return items if quiet else track(items, description="pages", transient=True)
+
+
+def _row(folder: Path, site: Site, board: Board, row: Row, by_weights: dict[str, Path]) -> None:
+    name = slug(board, row)
+    files = []
+    for record in row.records:
+        seed = record.training.seed if record.training is not None else 0
+        files.append(f"{name}-seed{seed}.json")
+        data = record.model_dump(mode="json", by_alias=True)
+        write_json(folder / "records" / files[-1], data)
+    runs = [
+        (record, by_weights[weights])
+        for record in row.records
+        if (weights := record.digests.get("weights", "")) in by_weights
+    ]
+    pictures = []
+    if runs:
+        pictures = _pictures(folder, site, name, *runs[0])
+    charts = _row_charts(board, row, [run for _, run in runs], name)
+    text = row_page(board, row, files=files, pictures=pictures, charts=charts)
+    write_text(folder / "rows" / f"{name}.html", text)
+    site.pages += 1
+
+
+def _pictures(
+    folder: Path, site: Site, name: str, record: Record, run: Path
+) -> list[tuple[str, str, str]]:
+    """Grid and map of a run as (heading, file, what it shows); what fails is said, not hidden."""
+    from crbench.draw.grids import run_grid
+    from crbench.draw.maps import run_map
+
+    wanted = (
+        ("grid", "Retrievals", "Queries drawn at random and their top five in all four directions",
+         lambda path: run_grid(run, path, record=record)),
+        ("wrong", "Wrong answers", "Queries with a wrong item among the top five",
+         lambda path: run_grid(run, path, record=record, wrong_only=True, n_queries=1)),
+        ("map", "Where the embeddings lie", "Both sensors in one plane, by PCA and t-SNE",
+         lambda path: run_map(run, path, record=record, items=500)),
+    )  # fmt: skip
+    done = []
+    for kind, heading, text, draw in wanted:
+        file = f"pictures/{name}-{kind}.png"
+        try:
+            draw(folder / file)
+        except UserError as error:
+            site.left_out.append(f"{kind} of {record.run}: {error.what} ({error.where})")
+            continue
+        done.append((heading, file, f"{text}: {record.run}."))
+        site.pictures += 1
+    return done
+
+
+def _charts(board: Board) -> list[Chart]:
+    from crbench.draw import charts
+    from crbench.draw.svg import inline
+
+    ready = sha256_json(list(board.key))[:8]
+    found = []
+    rows = [row for row in board.rows if row.n]
+    if len(rows) < 2:
+        return []
+    same = "Marks as above."
+    for metric in board.metrics:
+        title = names.title(metric)
+        name = f"c-{ready}-{re.sub('[^a-z0-9]', '-', metric)}"
+        drawn = (
+            ("d", charts.by_direction(board, metric), "wide",
+             f"{title} by direction, %: mean and 95 % interval over queries; chance dashed."),
+            ("a", charts.asymmetry(board, metric), "",
+             f"{title}, one way across the sensors against the other, ± sd over seeds. {same}"),
+            *((of, charts.cost(board, metric, of), "",
+               f"{title} against {charts.COSTS[of][0]}; floors left out. {same}")
+              for of in charts.COSTS),
+        )  # fmt: skip
+        found += [
+            Chart(inline(figure, f"{name}-{kind}", caption), caption, size)
+            for kind, figure, size, caption in drawn
+            if figure is not None
+        ]
+    return found
+
+
+def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list[Chart]:
+    from crbench.draw.charts import k_curves
+    from crbench.draw.curves import training_figure
+    from crbench.draw.svg import inline
+
+    found = []
+    curve = k_curves(row, board)
+    if curve is not None:
+        text = "Scores over k, mean over the row's runs; bands are 95 % intervals over queries."
+        found.append(Chart(inline(curve, f"{name}-k", text), text, "wide"))
+    if logged := [run for run in runs if (run / "metrics.jsonl").is_file()]:
+        text = "Training curves: the loss, and its unweighted terms, mean of each epoch."
+        found.append(Chart(inline(training_figure(logged), f"{name}-t", text), text, "wide"))
+    return found
+
+
+def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
+    from crbench.draw.study import study_figure
+    from crbench.draw.svg import inline
+    from crbench.study.pages import title
+
+    shown = []
+    for table, note in studies:
+        name = re.sub(r"[^a-z0-9]+", "-", f"{table.dataset}-{table.study.name}".lower())
+        text = f"Percentage points to “{table.study.reference}”: measured, and published."
+        figure = study_figure(table, titled=False)
+        chart = Chart(inline(figure, name, f"{title(table)}. {text}"), text, "wide")
+        shown.append({"table": table, "title": title(table), "note": note, "chart": chart})
+    return page("studies.html", studies=shown, columns=COLUMNS, alone=False, up="")
+
+
+def _by_weights(places: Iterable[Path]) -> dict[str, Path]:
+    """Run folders at or under ``places``, by the digest of their weights."""
+    found: dict[str, Path] = {}
+    for place in places:
+        if not place.is_dir():
+            raise UserError("no such run folder", where=place, fix="name folders of runs")
+        for info in sorted(place.rglob("run.json")):
+            weights = info.parent / "weights.safetensors"
+            if weights.is_file():
+                found.setdefault(sha256_file(weights), info.parent)
+    return found
+
+
+@contextmanager
+def _replaced(out: Path):  # type: ignore[no-untyped-def]
+    """Yield an empty folder that takes the place of ``out`` if nothing fails."""
+    if out.exists() and not out.is_dir():
+        raise UserError("this is a file, not a folder", where=out, fix="name a folder by --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
+        raise UserError(
+            "this folder holds other files than a report",
+            where=out,
+            fix="name a new folder by --out, or empty this one",
+        )
+    out = out.absolute()
+    new, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        for folder in (new, old):
+            with suppress(OSError):
+                shutil.rmtree(folder)

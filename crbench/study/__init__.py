@@ -1,0 +1,1 @@
+"""Many runs as a table of a paper, and a record made again: cards, launchers, pages."""

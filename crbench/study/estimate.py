@@ -1,0 +1,131 @@
+"""How long a run takes on this machine, from training a few of its steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from crbench import machine as provenance
+from crbench.cards import MethodCard
+from crbench.data.cache.reading import Cache
+from crbench.data.pairs import Pairs, epoch_order
+from crbench.models.base import Step
+from crbench.models.registry import build, method_class
+from crbench.run.devices import full_precision, pick_device, precision_of
+from crbench.run.opened import band_counts
+from crbench.study.study import Job, Shelf
+from crbench.training.step import Stepper
+
+PROBE_PAIRS = 8  # a first step this small shows whether whole batches can be afforded
+BUDGET_S = 5.0  # per card; an epoch that is shorter is run whole
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of one epoch, the pairs that it was measured on and the pairs of an epoch."""
+
+    epoch_s: float
+    measured: int
+    n_train: int
+
+    def said(self) -> str:
+        """What the figure rests on, for people."""
+        if self.measured >= self.n_train:
+            return "one epoch measured"
+        return f"measured on {self.measured:,} of {self.n_train:,} pairs"
+
+
+def measure_epoch(
+    card: MethodCard, data: Cache, *, device: str = "auto", threads: int | None = None
+) -> Estimate:
+    """Train up to an epoch of ``card``, at most some seconds of it, and throw the weights away."""
+    torch.set_num_threads(threads or provenance.cores())
+    chosen = pick_device(device)
+    full_precision()
+    model = build(card, band_counts(data)).to(chosen).train()
+    pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
+    n, size = len(pairs), min(card.train.batch_size, len(pairs))
+    take = Stepper(model, card.train, precision_of(card, chosen), max(1, n // size))
+    order = epoch_order(n, 0, 0)
+
+    def step(index: int, start: int, count: int) -> float:
+        began = time.perf_counter()
+        at = Step(index, 0, max(1, card.train.epochs * (n // size)), 0)
+        rows = order[start : start + count]
+        float(take(pairs.batch(rows), at)["loss"])  # waits for the device
+        return time.perf_counter() - began
+
+    step(0, 0, min(PROBE_PAIRS, n))  # allocations, thread pools
+    probe = step(1, 0, min(PROBE_PAIRS, n))
+    if probe * size / PROBE_PAIRS > BUDGET_S:
+        return Estimate(probe * n / PROBE_PAIRS, PROBE_PAIRS, n)
+    spent, done = 0.0, 0
+    while done + size <= n and spent < BUDGET_S:
+        spent += step(2 + done // size, done, size)
+        done += size
+    whole = n // size * size  # the last, smaller batch of an epoch is left out
+    return Estimate(spent * whole / done, n if done == whole else done, n)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A row of a plan: what is there, what is missing and the seconds that it will take."""
+
+    row: str
+    label: str
+    epochs: int
+    there: int
+    to_run: int
+    epoch_s: float | None
+    seconds_each: float
+    source: str
+
+
+def plan(
+    found: Sequence[Job],
+    shelf: Shelf,
+    data: Cache | None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+) -> list[Planned]:
+    """One line per distinct card. Time is that of steps run now for what is missing, since a record
+    may be another machine's, and that of its records for what is there.
+
+    Without a cache (``data`` None) nothing is run, and what has no record has no time.
+    """
+    lines = []
+    for card_digest in dict.fromkeys(job.card.digest for job in found):
+        group = [job for job in found if job.card.digest == card_digest]
+        card, there = group[0].card, [r for job in group if (r := shelf.get(job))]
+        epochs, missing = card.train.epochs, len(group) - len(there)
+        trained = method_class(card).trained_by == "gradient" and epochs > 0
+        epoch_s: float | None = None
+        each, source = 0.0, "not trained by epochs"
+        if trained and missing and data is not None:
+            estimate = measure_epoch(card, data, device=device, threads=threads)
+            epoch_s, source = estimate.epoch_s, estimate.said()
+            each = epochs * estimate.epoch_s
+        elif there:
+            each = sum(sum(r.timings.values()) for r in there) / len(there)
+            epoch_s = there[0].timings["train_s"] / epochs if trained else None
+            source = f"its record of {there[0].created[:10]}"
+        elif trained:
+            source = "no cache here to measure with"
+        lines.append(
+            Planned(
+                group[0].row, group[0].label, epochs, len(there), missing, epoch_s, each, source
+            )
+        )
+    return lines
+
+
+def cache_or_none(path: Path, dataset: str, cache: Path | None) -> Cache | None:
+    """The dataset's cache where there is one."""
+    from crbench.run.opened import open_dataset
+
+    return open_dataset(dataset, cache) if path.is_file() else None

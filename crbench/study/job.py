@@ -1,0 +1,124 @@
+"""One run of a study in a process of its own: train, evaluate, or say why not.
+
+``python -m crbench.study.job SPEC`` with SPEC a JSON object (see ``spec``). A process of its own
+means that a run that crashes or is killed for memory takes no other run along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from crbench.errors import UserError
+from crbench.files import HELD, write_json
+from crbench.machine import now_utc
+from crbench.study.study import RUNS, Job
+
+
+def spec(
+    job: Job,
+    *,
+    cache: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    root: Path = RUNS,
+    parent: int | None = None,
+) -> dict[str, Any]:
+    """What the process needs to know, as plain data. ``parent``: stop when this process is gone."""
+    return {
+        "method": job.method,
+        "scale": job.scale,
+        "overrides": list(job.overrides),
+        "dataset": job.dataset,
+        "seed": job.seed,
+        "digest": job.card.digest,
+        "out": str(job.folder(root)),
+        "failure": str(job.aside("failures", root)),
+        "cache": str(cache),
+        "device": device,
+        "threads": threads,
+        "parent": parent,
+    }
+
+
+def command(job: dict[str, Any]) -> list[str]:
+    """The command that makes the same run by hand; it stands in the record."""
+    words = ["crbench", "train", job["method"], job["dataset"]]
+    words += ["--scale", job["scale"]] if job["scale"] else []
+    words += [word for item in job["overrides"] for word in ("--set", item)]
+    words += ["--seed", str(job["seed"])]
+    words += ["--threads", str(job["threads"])] if job["threads"] else []
+    return words
+
+
+def run(job: dict[str, Any]) -> None:
+    """Train the run, going on where it stopped, and write its record."""
+    from crbench.evaluation.evaluate import evaluate
+    from crbench.run.folder import RunFolder
+    from crbench.training.loop import train
+
+    out = Path(job["out"])
+    train(
+        job["method"],
+        job["dataset"],
+        scale=job["scale"],
+        overrides=job["overrides"],
+        seed=job["seed"],
+        device=job["device"],
+        threads=job["threads"],
+        out=out,
+        cache=job["cache"],
+        resume=RunFolder(out).exists(),
+        quiet=True,
+    )
+    evaluate(out, cache=job["cache"], device=job["device"], quiet=True)
+
+
+def main(text: str) -> int:
+    """Run the job of a JSON spec; what went wrong is kept in its failure file."""
+    job = json.loads(text)
+    _end_with(job["parent"])
+    sys.argv = command(job)
+    failed = Path(job["failure"])
+    failed.unlink(missing_ok=True)  # of an earlier try
+    try:
+        run(job)
+    except KeyboardInterrupt:  # asked to stop: training has saved, nothing failed
+        return 130
+    except UserError as error:
+        if error.what == HELD:  # another study makes this run at the moment
+            print(f"error: {error}", file=sys.stderr)
+            return 130
+        problem = {"what": error.what, "where": error.where, "fix": error.fix}
+        code = 2
+        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        traceback.print_exc()
+        problem = {"what": f"{type(error).__name__}: {error}", "where": job["out"], "fix": None}
+        code = 1
+    else:
+        return 0
+    write_json(failed, {**problem, "created": now_utc(), "command": sys.argv})
+    return code
+
+
+def _end_with(parent: int | None) -> None:
+    """Ask to be stopped, as by SIGTERM, when the study's process is gone (Linux only)."""
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it went before the request was made
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

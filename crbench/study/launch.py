@@ -1,0 +1,194 @@
+"""Launchers: a study's runs on this machine or on a SLURM cluster, a few at a time.
+
+Both start ``python -m crbench.study.job`` once per run and go on when one fails. A launcher is a
+function ``(tasks, max_jobs, tell) → {task: exit code}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crbench.errors import UserError
+from crbench.files import write_json
+from crbench.machine import now_utc
+
+POLL_S = 0.2
+GRACE_S = 120.0  # for a run that was asked to stop to write its checkpoint
+# submitit's own are 5 minutes and 3 jobs, after which a run would count as failed
+JOB_MIN, JOBS = 24 * 60, 100
+Tell = Callable[[str, str, int | None], None]  # task name, "start" | "end" | "tick", exit code
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to start: its name for people, its spec and where its output goes."""
+
+    name: str
+    spec: dict[str, Any]
+    log: Path
+
+    @property
+    def argv(self) -> list[str]:
+        """The command of the process."""
+        return [sys.executable, "-m", "crbench.study.job", json.dumps(self.spec)]
+
+
+def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:
+    """As processes of this machine. An interruption asks all of them to save and stop."""
+    waiting, running, codes = list(tasks), dict[str, tuple[Task, subprocess.Popen[bytes]]](), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < max_jobs:
+                task = waiting.pop(0)
+                running[task.name] = (task, _start(task))
+                tell(task.name, "start", None)
+            time.sleep(POLL_S)
+            tell("", "tick", None)
+            for name, (task, process) in list(running.items()):
+                if (code := process.poll()) is not None:
+                    del running[name]
+                    codes[name] = code
+                    note_exit(task, code)
+                    tell(name, "end", code)
+    except BaseException:
+        for _, process in running.values():
+            process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for _, process in running.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        raise
+    return codes
+
+
+def _start(task: Task) -> subprocess.Popen[bytes]:
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(task.log, "ab") as log:
+        # a session of its own: a Ctrl-C at the terminal reaches it through the study alone, once
+        return subprocess.Popen(task.argv, stdout=log, stderr=log, start_new_session=True)
+
+
+def note_exit(task: Task, code: int) -> None:
+    """Keep why a run ended that could not say so itself: it was killed, or never began."""
+    if code in (0, 130) or Path(task.spec["failure"]).is_file():
+        return
+    why = " (out of memory?)" if code == -9 else ""
+    what = f"killed by signal {-code}{why}" if code < 0 else f"ended with exit code {code}"
+    problem = {"what": what, "where": str(task.log), "fix": None}
+    write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
+
+
+class ClusterRun:
+    """What a cluster job runs: the process, and its exit code.
+
+    submitit calls ``checkpoint`` when the job's time is nearly up or another job takes its place,
+    and queues what it returns: the run saves, as on SIGTERM, and goes on in the next job.
+    """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, argv: list[str]) -> int:
+        """Start the process and wait for it."""
+        self.process = subprocess.Popen(argv)
+        return self.process.wait()
+
+    def checkpoint(self, argv: list[str]) -> Any:
+        """Have the process save and end; what is to be queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.process is not None:
+            self.process.terminate()
+            # called by a signal inside of ``wait``, which holds the lock of the process
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(ClusterRun(), argv)
+
+
+def slurm(
+    tasks: Sequence[Task],
+    max_jobs: int,
+    tell: Tell,
+    *,
+    options: Mapping[str, str] | None = None,
+    cluster: str = "slurm",
+) -> dict[str, int]:
+    """As jobs of a SLURM cluster, by submitit (extra ``slurm``), at most ``max_jobs`` at once.
+
+    ``options`` are submitit's, e.g. ``timeout_min=240``, ``slurm_partition=gpu``. A run that its
+    job has no time for goes on in another one. The study waits for the jobs; when it is stopped
+    they run on, and the same command given again later finds what they left.
+    """
+    try:
+        import submitit
+    except ImportError:
+        raise UserError(
+            "submitit is not installed",
+            where="--launcher slurm",
+            fix="pip install 'crbench[slurm]'",
+        ) from None
+    folder = Path("runs") / "slurm"
+    try:
+        again = {f"{cluster}_max_num_timeout": JOBS}
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **again)
+        given = {key: _number(text) for key, text in (options or {}).items()}
+        executor.update_parameters(**{"timeout_min": JOB_MIN, **given})
+    except (RuntimeError, TypeError, NameError, ValueError) as error:
+        raise UserError(
+            f"cannot submit: {error}", where="--launcher slurm", fix="check --slurm KEY=VALUE"
+        ) from None
+    waiting, running, codes = list(tasks), dict[str, tuple[Task, Any]](), {}
+    while waiting or running:
+        while waiting and len(running) < max_jobs:
+            task = waiting.pop(0)
+            running[task.name] = (task, _submit(executor, task))
+            tell(task.name, "start", None)
+        time.sleep(POLL_S if cluster != "slurm" else 10.0)
+        tell("", "tick", None)
+        for name, (task, handle) in list(running.items()):
+            if handle.done():
+                del running[name]
+                codes[name] = _exit_code(task, handle)
+                note_exit(task, codes[name])
+                tell(name, "end", codes[name])
+    return codes
+
+
+def _submit(executor: Any, task: Task) -> Any:
+    try:
+        return executor.submit(ClusterRun(), task.argv)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot submit: {error}",
+            where="--launcher slurm",
+            fix="run it where `sbatch` is at hand, or take --launcher local",
+        ) from None
+
+
+def _exit_code(task: Task, handle: Any) -> int:
+    """The exit code of a cluster job; one that the cluster ended is a failure of its own."""
+    try:
+        return int(handle.result())
+    except Exception as error:
+        problem = {"what": f"the cluster job ended: {type(error).__name__}", "fix": None}
+        problem["where"] = str(handle.paths.stderr)
+        write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
+        return 1
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def parent() -> int:
+    """The process that local runs end with."""
+    return os.getpid()

@@ -1,0 +1,231 @@
+"""Study tables: what was measured, beside what was printed, and both against a reference row.
+
+Three questions, three tables: what did we measure; how far is that from the paper; does changing
+one thing move the scores as it does in the paper. The third is the one that carries over to other
+data and other model sizes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crbench.board.published import PublishedRow, printed
+from crbench.errors import UserError
+from crbench.records import Record
+from crbench.scoring.intervals import Effect, over_seeds
+from crbench.study.study import RUNS, RowCard, Shelf, StudyCard, failure, row_card, row_jobs
+from crbench.words import DIRECTIONS, arrow
+
+MEAN = "mean"  # a fifth column: the mean of the four directions
+COLUMNS = (*DIRECTIONS, MEAN)
+UNSTATED = {"f1@5": "f1_item@5"}  # printed without a definition: held against the one we show
+
+
+@dataclass
+class StudyRow:
+    """One row, by (column, metric). ``gap`` is ours − printed, ``effect`` ours − reference row."""
+
+    name: str
+    card: RowCard
+    records: dict[int, Record]
+    problem: str  # why it is not complete; empty where it is
+    measured: dict[tuple[str, str], Effect] = field(default_factory=dict)
+    printed: dict[tuple[str, str], float] = field(default_factory=dict)
+    gap: dict[tuple[str, str], Effect] = field(default_factory=dict)
+    effect: dict[tuple[str, str], Effect] = field(default_factory=dict)
+    printed_effect: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Record | None:
+        """Any of its records: cards, sizes and what served are the same in all."""
+        return next(iter(self.records.values()), None)
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """A study on one dataset, ready to be written."""
+
+    study: StudyCard
+    dataset: str
+    scale: str
+    seeds: int
+    sensors: dict[str, str]
+    metrics: tuple[str, ...]
+    rows: list[StudyRow]
+    published: list[PublishedRow]
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> Record | None:
+        """Any record of the table: dataset and protocol are the same in all."""
+        return next((row.first for row in self.rows if row.first), None)
+
+
+def study_table(
+    study: StudyCard,
+    shelf: Shelf,
+    *,
+    scale: str | None,
+    seeds: int,
+    overrides: Sequence[str] = (),
+    root: Path = RUNS,
+) -> StudyTable:
+    """The table of a study from the records on ``shelf``; rows without any say why."""
+    card = shelf.dataset
+    metrics = tuple(card.headline)
+    benchmark = study.benchmark(card.name)
+    rows, published = [], []
+    for item in study.rows:
+        row = _row(item, shelf, scale, seeds, overrides, root)
+        row.measured = {
+            (column, metric): effect
+            for metric in metrics
+            for column in COLUMNS
+            if (effect := over_seeds(list(_by_seed(row, column, metric).values())))
+        }
+        found = printed(item.published or study.published, benchmark, item.printed, item.name)
+        if benchmark and item.printed and not found:
+            raise UserError(
+                f"row '{item.name}' finds no line of the published table by {item.printed}",
+                where=f"study card '{study.name}'",
+                fix=f"correct its 'printed' after {item.published or study.published}",
+            )
+        published += found
+        for printed_row in found:
+            metric = UNSTATED.get(printed_row.metric, printed_row.metric)
+            values = {d: v for d, v in printed_row.values.items() if v is not None}
+            if printed_row.average is not None:
+                values[MEAN] = printed_row.average
+            elif len(values) == len(DIRECTIONS):
+                values[MEAN] = round(statistics.fmean(values.values()), 6)
+            row.printed |= {(d, metric): value for d, value in values.items()}
+        rows.append(row)
+    reference = next(row for row in rows if row.name == study.reference)
+    for row in rows:
+        _compare(row, reference)
+    return StudyTable(
+        study=study,
+        dataset=card.name,
+        scale=scale or "paper",
+        seeds=seeds,
+        sensors={"a": card.a.name, "b": card.b.name},
+        metrics=metrics,
+        rows=rows,
+        published=published,
+        overrides=tuple(overrides),
+    )
+
+
+def _row(
+    item: RowCard,
+    shelf: Shelf,
+    scale: str | None,
+    seeds: int,
+    overrides: Sequence[str],
+    root: Path,
+) -> StudyRow:
+    name = shelf.dataset.name
+    found = row_jobs(item, name, scale, seeds, overrides, name=name)
+    records = {job.seed: record for job in found if (record := shelf.get(job))}
+    missing = [job for job in found if job.seed not in records]
+    failed = {job.seed: said for job in missing if (said := failure(job, root))}
+    parts = [f"seed {seed} failed: {said['what']}" for seed, said in failed.items()]
+    if unmade := [str(job.seed) for job in missing if job.seed not in failed]:
+        parts.append(f"seed {', '.join(unmade)} not run")
+    return StudyRow(item.name, item, records, "; ".join(parts))
+
+
+def _by_seed(row: StudyRow, column: str, metric: str) -> dict[int, float]:
+    """Values by seed; a seed in which one of the four directions is undefined has no mean."""
+    found = {}
+    for seed, record in row.records.items():
+        scores = {str(d): values for d, values in record.scores.items()}
+        wanted = DIRECTIONS if column == MEAN else (column,)
+        values = [scores[d][metric].value for d in wanted if metric in scores.get(d, {})]
+        known = [value for value in values if value is not None]
+        if len(known) == len(wanted):
+            found[seed] = statistics.fmean(known)
+    return found
+
+
+def _compare(row: StudyRow, reference: StudyRow) -> None:
+    """Fill the differences: to the printed value, and to the reference row, seed by seed."""
+    for key, value in row.printed.items():
+        if effect := row.measured.get(key):
+            low = None if effect.low is None else effect.low - value
+            high = None if effect.high is None else effect.high - value
+            row.gap[key] = Effect(effect.value - value, effect.sd, low, high, effect.n)
+        if row is not reference and key in reference.printed:
+            row.printed_effect[key] = value - reference.printed[key]
+    if row is reference:
+        return
+    for column, metric in row.measured:
+        mine, theirs = _by_seed(row, column, metric), _by_seed(reference, column, metric)
+        pairs = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
+        if effect := over_seeds(pairs):
+            row.effect[column, metric] = effect
+
+
+def served(record: Record, sensors: Mapping[str, str]) -> str:
+    """Which head or view served which directions, e.g. ``uni: S1→S1, S2→S2; cross: S1→S2``."""
+    ways: dict[str, list[str]] = {}
+    for direction, serves in record.serves.items():
+        same = serves.query == serves.gallery
+        how = serves.query if same else f"{serves.query} against {serves.gallery}"
+        ways.setdefault(how, []).append(arrow(direction, sensors))
+    if len(ways) == 1:
+        return f"{next(iter(ways))}: all"
+    return "; ".join(f"{how}: {', '.join(ds)}" for how, ds in ways.items())
+
+
+def complete(table: StudyTable) -> bool:
+    """Whether every row has all its runs."""
+    return not any(row.problem for row in table.rows)
+
+
+def as_json(table: StudyTable) -> dict[str, Any]:
+    """The table as plain data; values are fractions."""
+
+    def plain(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+        result: dict[str, dict[str, Any]] = {}
+        for (column, metric), value in values.items():
+            held = vars(value) if isinstance(value, Effect) else value
+            result.setdefault(metric, {})[column] = held
+        return result
+
+    record = table.record
+    return {
+        "study": table.study.name,
+        "table": table.study.table,
+        "dataset": table.dataset,
+        "synthetic": bool(record and record.dataset.synthetic),
+        "scale": table.scale,
+        "seeds": table.seeds,
+        "reference": table.study.reference,
+        "complete": complete(table),
+        "rows": [
+            {
+                "name": row.name,
+                "method": row.card.method,
+                "set": row.card.set,
+                "runs": [r.run for r in row.records.values()],
+                "digest": row.first.method.digest if row.first else None,
+                "problem": row.problem or None,
+                "serves": served(row.first, table.sensors) if row.first else None,
+                "params_trainable": row.first.params_trainable if row.first else None,
+                "measured": plain(row.measured),
+                "printed": plain(row.printed),
+                "minus_printed": plain(row.gap),
+                "minus_reference": plain(row.effect),
+                "printed_minus_reference": plain(row.printed_effect),
+            }
+            for row in table.rows
+        ],
+    }
+
+
+__all__ = ["StudyRow", "StudyTable", "as_json", "complete", "row_card", "study_table"]

@@ -1,0 +1,1 @@
+"""Training: settings, loop, step, schedule, and what is looked at meanwhile."""

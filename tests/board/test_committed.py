@@ -1,0 +1,85 @@
+"""The committed boards are those of the committed records, to the byte."""
+
+from pathlib import Path
+
+import pytest
+
+from crbench.board.leaderboard import FILES, write_boards
+from crbench.board.published import published_tables
+from crbench.board.rows import boards, read_records
+from crbench.cards import load_dataset
+from crbench.study.pages import csv_text, markdown, title
+from crbench.study.study import Shelf, jobs, load_study
+from crbench.study.table import study_table
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def test_the_committed_boards_follow_from_the_committed_records(tmp_path: Path) -> None:
+    records = read_records([RESULTS / "records"])
+    assert len(records) >= 30
+    write_boards(boards(records), published_tables(), tmp_path)
+    assert len(FILES) == 4
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), "run `make board`"
+
+
+def test_the_committed_records_show_what_the_text_beside_them_claims() -> None:
+    """CR-JEPA's margins over its floors, from the records alone (means over the seeds)."""
+
+    def mean(dataset: str, method: str, direction: str, metric: str) -> float:
+        found = [
+            record.scores[direction][metric].value  # type: ignore[index]
+            for record in read_records([RESULTS / "records" / dataset / method])
+        ]
+        return sum(value for value in found if value is not None) / len(found)
+
+    def across(method: str) -> float:
+        return sum(mean("ben-14k-twin", method, d, "f1_item@5") for d in ("ab", "ba")) / 2
+
+    assert across("cr-jepa") > across("random") + 0.25
+    assert across("cr-jepa") > max(across("x-jepa"), across("rejepa"))
+    assert across("x-jepa") > across("random") + 0.20
+    for direction in ("aa", "bb"):
+        floor = mean("ben-14k-twin", "random", direction, "f1_item@5")
+        for method in ("cr-jepa", "x-jepa", "rejepa"):
+            assert mean("ben-14k-twin", method, direction, "f1_item@5") > floor
+    for dataset, metrics in (("landsat7-pan-ms", ("map", "p@5")), ("eurosat-wald", ("p@5",))):
+        for direction in ("ab", "ba"):
+            for metric in metrics:
+                ours = mean(dataset, "cr-jepa", direction, metric)
+                assert ours > mean(dataset, "cca", direction, metric)
+
+
+ABLATIONS = RESULTS / "ablations" / "ben-14k-twin"
+STUDIES = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
+STUDIES += ("own-prediction",)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_committed_ablations_follow_from_the_committed_records(
+    name: str, tmp_path: Path
+) -> None:
+    card = load_dataset("ben-14k-twin")
+    shelf = Shelf(card, card.protocol).fill([ABLATIONS / "records", RESULTS / "records"])
+    nowhere = tmp_path / "runs"
+    table = study_table(load_study(name), shelf, scale="tiny", seeds=3, root=nowhere)
+    assert not [row.problem for row in table.rows if row.problem]
+    assert {len(row.records) for row in table.rows} == {3}
+    note = (ABLATIONS / f"{name}.note.md").read_text(encoding="utf-8")
+    assert len(note.split()) > 40, "a paragraph on what we make of it"
+    assert "synthetic" in title(table)
+    assert markdown(table, note) == (ABLATIONS / f"{name}.md").read_text(encoding="utf-8")
+    assert csv_text(table) == (ABLATIONS / f"{name}.csv").read_text(encoding="utf-8")
+
+
+def test_no_record_of_the_ablations_lies_unused() -> None:
+    card = load_dataset("ben-14k-twin")
+    wanted = {
+        job.record_name
+        for name in STUDIES
+        for job in jobs(load_study(name), "ben-14k-twin", "tiny", 3)
+    }
+    there = {path.name for path in (ABLATIONS / "records").glob("*.json")}
+    base = {job.record_name for job in jobs(load_study("table-1"), card.name, "tiny", 3)}
+    assert there == wanted - base

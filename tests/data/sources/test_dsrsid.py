@@ -1,0 +1,219 @@
+"""DSRSID's file: both orders of axes value for value, in blocks, resumed; and what is refused."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from crbench.cards import DatasetCard, load_dataset
+from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.reading import open_cache
+from crbench.data.sources import Source, dsrsid, open_source
+from crbench.errors import UserError
+from crbench.files import read_jsonl, sha256_file
+
+ORDERS = ("samples first", "samples last")
+SMALL = (
+    "a.size=[16, 16]", "b.size=[4, 4]", "source.split.of=80", "source.split.counts.query=10",
+    "source.split.counts.val=4",
+)  # fmt: skip
+
+
+@pytest.fixture
+def card() -> DatasetCard:
+    return load_dataset("dsrsid", overrides=SMALL)
+
+
+def images(n: int, a: int = 16, b: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    return (
+        rng.integers(0, 256, (n, 1, a, a), np.uint8),
+        rng.integers(0, 256, (n, 4, b, b), np.uint8),
+        np.repeat(np.arange(1, 9), -(-n // 8))[:n],
+    )
+
+
+def source(card: DatasetCard, path: Path) -> Source:
+    found = open_source(card, path)
+    assert isinstance(found, Source)
+    return found
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_both_orders_give_the_same_cache(
+    data: ModuleType, card: DatasetCard, tmp_path: Path, order: str
+) -> None:
+    a, b, kinds = images(80)
+    path = data.dsrsid(tmp_path / "DSRSID.mat", a, b, kinds, order)
+    cache = open_cache(build_cache(card, tmp_path / "c.h5", source_dir=path, quiet=True), card)
+    np.testing.assert_array_equal(cache.images("a"), a)
+    np.testing.assert_array_equal(cache.images("b"), b)
+    np.testing.assert_array_equal(cache.labels, kinds - 1)
+    assert cache.ids[:2].tolist() == ["dsrsid-00000", "dsrsid-00001"]
+    assert Counter(cache.split.tolist()) == {"train": 66, "val": 4, "query": 10}
+    assert verify_cache(cache.path, quiet=True) == []
+    letters = "(N, C, H, W)" if order == "samples first" else "(W, H, C, N)"
+    assert f"PAN_IMAGES {letters}" in source(card, tmp_path).notes[0]
+
+
+def test_the_splits_of_all_of_dsrsid() -> None:
+    from crbench.data.sources.user.splits import draw
+
+    ids = [f"dsrsid-{row:05d}" for row in range(80_000)]
+    rule = load_dataset("dsrsid").source["split"]
+    split, _ = draw(rule, ids, np.repeat(np.arange(8), 10_000), "dsrsid")
+    assert Counter(split) == {"train": 74_000, "val": 1_000, "query": 5_000}
+
+
+@pytest.mark.parametrize("order", [(0, 2, 3, 1), (3, 2, 0, 1)])
+def test_where_sizes_do_not_tell_the_content_does(
+    card: DatasetCard, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """Sixteen pairs of 16 × 16 px, channels last: samples may come first or third."""
+    _, b, kinds = images(16, b=16)
+    rows, columns = np.mgrid[:16, :16]
+    level = np.random.default_rng(0).permutation(16)[:, None, None, None] * 4
+    a = (4 * rows + 7 * columns + level).astype(np.uint8)
+    with h5py.File(tmp_path / "x.mat", "w") as file:
+        file["PAN_IMAGES"], file["MUL_IMAGES"] = a.transpose(order), b.transpose(order)
+        file["LAND_COVER_TYPES"] = kinds[None]
+    table = {**card.source, "split": {"counts": {"query": 2, "val": 2}}}
+    wide = card.b.model_copy(update={"size": (16, 16)})
+    small = card.model_copy(update={"source": table, "b": wide})
+    found = source(small, tmp_path / "x.mat").read(3, 9)
+    np.testing.assert_array_equal(found.a, a[3:9])
+    np.testing.assert_array_equal(found.b, b[3:9])
+
+
+@pytest.mark.parametrize("chunks", [None, (7, 1, 8, 16), (80, 1, 2, 2)])
+@pytest.mark.parametrize("order", ORDERS)
+def test_blocks_are_bounded_and_follow_chunks(
+    data: ModuleType,
+    card: DatasetCard,
+    tmp_path: Path,
+    order: str,
+    chunks: tuple[int, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a, b, kinds = images(80)
+    path = data.dsrsid(tmp_path / "x.mat", a, b, kinds, order)
+    if chunks is not None:  # as MATLAB writes large arrays: in compressed chunks
+        last = order == "samples last"
+        with h5py.File(path, "r+") as file:
+            del file["PAN_IMAGES"]
+            file.create_dataset(
+                "PAN_IMAGES",
+                data=a.transpose() if last else a,
+                chunks=chunks[::-1] if last else chunks,
+                compression="gzip",
+            )
+    monkeypatch.setattr(dsrsid, "BLOCK_BYTES", 20 * (256 + 64))
+    found = source(card, path)
+    steps = {None: 20, (7, 1, 8, 16): 14, (80, 1, 2, 2): 20}
+    assert found.rows_per_block == steps[chunks]
+    cache = open_cache(build_cache(card, tmp_path / "c.h5", source_dir=path, quiet=True))
+    np.testing.assert_array_equal(cache.images("a"), a)
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(data: ModuleType, tmp_path: Path) -> None:
+    a, b, kinds = images(800, a=64, b=16)
+    path = data.dsrsid(tmp_path / "x.mat", a, b, kinds, "samples last")
+    code = (
+        "import sys, time\n"
+        "from crbench.cards import load_dataset\n"
+        "from crbench.data.cache.build import build_cache\n"
+        "from crbench.data.sources import dsrsid\n"
+        "dsrsid.BLOCK_BYTES = 20 * (4096 + 1024)\n"
+        "card = load_dataset('dsrsid', overrides=['a.size=[64, 64]', 'b.size=[16, 16]'])\n"
+        "build_cache(card, sys.argv[1], source_dir=sys.argv[2], force=True)"
+    )
+
+    def python(out: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(out), str(path)]
+        root = Path(__file__).resolve().parents[3]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root)
+
+    out = tmp_path / "killed.h5"
+    log = out.with_name("killed.h5.part.log")
+    process = python(out)
+    deadline = time.monotonic() + 60
+    while not (log.is_file() and len(read_jsonl(log)) >= 4) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    assert 3 <= len(read_jsonl(log)) - 1 < 40
+    second = python(out)
+    message = second.communicate()[1]
+    assert second.returncode == 0, message
+    assert "going on with" in message
+    fresh = tmp_path / "fresh.h5"
+    third = python(fresh)
+    assert third.communicate()[1] is not None and third.returncode == 0
+    assert sha256_file(out) == sha256_file(fresh)
+    np.testing.assert_array_equal(open_cache(out).images("a"), a)
+
+
+def _broken(path: Path, kind: str) -> None:
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:3000])
+        return
+    if kind == "old":
+        path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(600))
+        return
+    with h5py.File(path, "r+") as file:
+        if kind == "name":
+            file.move("PAN_IMAGES", "PAN")
+        elif kind == "shape":
+            del file["MUL_IMAGES"]
+            file["MUL_IMAGES"] = np.zeros((80, 3, 4, 4), np.uint8)
+        elif kind == "type":
+            pan = file["PAN_IMAGES"][...].astype(np.uint16)
+            del file["PAN_IMAGES"]
+            file["PAN_IMAGES"] = pan
+        elif kind == "label":
+            file["LAND_COVER_TYPES"][0, 7] = 9
+        elif kind == "half a label":
+            file["LAND_COVER_TYPES"][0, 7] = 1.5
+        elif kind == "no labels":
+            del file["LAND_COVER_TYPES"]
+            file["LAND_COVER_TYPES"] = np.zeros((2, 80))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("cut", "no sound HDF5 file"),
+        ("old", r"older than v7\.3"),
+        ("name", r"no array 'PAN_IMAGES'; there are: LAND_COVER_TYPES .*, PAN uint8"),
+        ("shape", r"'MUL_IMAGES' is uint8 \(80, 3, 4, 4\), expected uint8 \(80, 4, 4, 4\)"),
+        ("type", r"'PAN_IMAGES' is uint16 \(80, 1, 16, 16\), expected uint8"),
+        ("label", r"is float64 \(1, 80\) from 1 to 9, expected one whole number of 1 to 8"),
+        ("half a label", "expected one whole number"),
+        ("no labels", r"is float64 \(2, 80\), expected"),
+    ],
+)
+def test_other_files_are_refused_with_what_was_found(
+    data: ModuleType, card: DatasetCard, tmp_path: Path, kind: str, message: str
+) -> None:
+    path = data.dsrsid(tmp_path / "x.mat", *images(80), "samples first")
+    _broken(path, kind)
+    with pytest.raises(UserError, match=message) as caught:
+        build_cache(card, tmp_path / "c.h5", source_dir=path, quiet=True)
+    assert str(path) in str(caught.value.where)
+    assert caught.value.fix
+    assert not (tmp_path / "c.h5").exists()
+
+
+def test_the_file_is_named(card: DatasetCard, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no DSRSID\.mat") as caught:
+        open_source(card, tmp_path)
+    assert "--source FILE" in str(caught.value)

@@ -1,0 +1,121 @@
+"""Maps: the gap on them is the record's, the planes are those of the library, bytes do not move."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from crbench.data.labels import label_names, relevant
+from crbench.draw.grids import run_grid
+from crbench.draw.maps import classes, modality_gap, plane, run_map
+from crbench.draw.run import open_run
+from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
+from crbench.records import Record
+
+
+@pytest.fixture(scope="module")
+def record(trained_run: Path) -> Record:
+    return evaluate(trained_run, quiet=True)
+
+
+def test_the_gap_is_that_of_the_record(record: Record, trained_run: Path) -> None:
+    opened = open_run(trained_run)
+    for direction in ("ab", "ba"):
+        gap = modality_gap(opened, direction)
+        assert gap == record.health["directions"][direction]["gap"]
+    sides = [
+        opened.views.of(m, view, opened.cache.ids[opened.cache.rows(["test"])]).astype(float)
+        for m, view in (("a", record.serves["ab"].query), ("b", record.serves["ab"].gallery))
+    ]
+    means = [(x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0) for x in sides]
+    by_hand = float(np.linalg.norm(means[0] - means[1]))
+    assert modality_gap(opened, "ab") == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_pca_is_the_two_widest_directions_and_scale_does_not_count() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(60, 5))
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    centred = unit - unit.mean(axis=0)
+    left, values, _ = np.linalg.svd(centred, full_matrices=False)
+    found = plane(points * rng.uniform(0.5, 9, size=(60, 1)), "PCA")
+    for axis in (0, 1):
+        ours, theirs = found[:, axis], left[:, axis] * values[axis]
+        assert min(np.abs(ours - theirs).max(), np.abs(ours + theirs).max()) < 1e-6
+
+
+def test_tsne_keeps_clusters_apart_and_repeats() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.eye(8)[:2] * 5
+    points = np.concatenate([centre + 0.1 * rng.normal(size=(40, 8)) for centre in centres])
+    one, two = plane(points, "t-SNE"), plane(points, "t-SNE")
+    assert np.array_equal(one, two)
+    spread = max(one[:40].std(axis=0).max(), one[40:].std(axis=0).max())
+    assert np.linalg.norm(one[:40].mean(axis=0) - one[40:].mean(axis=0)) > 2 * spread
+
+
+def test_the_class_of_an_item_is_its_rarest_label(record: Record, trained_run: Path) -> None:
+    cache = open_run(trained_run).cache
+    rows = cache.rows(["test"])
+    labels = cache.labels
+    assert labels is not None
+    counts = labels.sum(axis=0)
+    names = cache.card.labels.classes
+    for row, name in zip(rows, classes(cache, rows), strict=True):
+        mine = np.flatnonzero(labels[row])
+        assert name in label_names(cache, int(row))
+        assert counts[names.index(name)] == counts[mine].min()
+
+
+def test_a_map_is_drawn_twice_alike_and_refuses_nonsense(
+    record: Record, trained_run: Path, tmp_path: Path
+) -> None:
+    one = run_map(trained_run, tmp_path / "one.png", items=30)
+    two = run_map(trained_run, tmp_path / "two.png", items=30)
+    assert one.read_bytes() == two.read_bytes()
+    assert imread(one).shape[0] > 1000
+    assert run_map(trained_run, tmp_path / "m.pdf", items=12).read_bytes().startswith(b"%PDF")
+    with pytest.raises(UserError, match="no direction 'aa' across"):
+        run_map(trained_run, tmp_path / "x.png", direction="aa")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_pictures_of_other_embeddings_are_refused(
+    record: Record, trained_run: Path, tmp_path: Path
+) -> None:
+    other = record.model_copy(update={"digests": {"embeddings": "0" * 64}})
+    with pytest.raises(UserError, match="not those of the record"):
+        run_map(trained_run, tmp_path / "x.png", record=other)
+    dataset = record.dataset.model_copy(update={"cache_digest": "0" * 64})
+    with pytest.raises(UserError, match="not the one of the record"):
+        run_grid(
+            trained_run, tmp_path / "x.png", record=record.model_copy(update={"dataset": dataset})
+        )
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_wrong_only_draws_queries_with_a_wrong_item(
+    record: Record, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is drawn is read off the lines that go to the sheet; the drawing itself is the same."""
+    from crbench.draw import grids
+
+    drawn = {}
+    real = grids._draw
+    monkeypatch.setattr(grids, "_draw", lambda *given: drawn.update(given[1]) or real(*given))
+    path = run_grid(trained_run, tmp_path / "w.png", wrong_only=True, n_queries=2, k=3)
+    opened = open_run(trained_run)
+    assert imread(path).shape[0] > 500 and drawn.keys() == {"aa", "bb", "ab", "ba"}
+    shown = [hit for hits in drawn.values() for hit in hits]
+    assert shown and max(map(len, drawn.values())) <= 2
+    for hit in shown:
+        assert not relevant(opened.cache, hit.query, hit.items).all()
+    query = str(opened.cache.ids[opened.cache.rows(["test"])[0]])
+    run_grid(trained_run, tmp_path / "q.png", queries=[query], k=2)
+    assert {hit.query for hits in drawn.values() for hit in hits} == {
+        int(opened.cache.rows(["test"])[0])
+    }

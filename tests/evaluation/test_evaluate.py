@@ -1,0 +1,140 @@
+"""Evaluation: the record says what was scored and how, and refuses what does not fit."""
+
+import dataclasses
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from crbench.board.notes import protocol_note
+from crbench.cards import load_dataset
+from crbench.data.cache import build
+from crbench.data.cache.reading import decode, open_cache
+from crbench.data.sources import open_source
+from crbench.embedding.embed import embed_run
+from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
+from crbench.records import read_record
+from crbench.training.loop import train
+
+SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 20))]
+
+
+def test_the_record_reads_back_equal(trained_run: Path, tmp_path: Path) -> None:
+    record = evaluate(trained_run, out=tmp_path / "record.json", quiet=True)
+    assert read_record(tmp_path / "record.json") == record
+    assert record.protocol.n_query == record.protocol.n_gallery == 40
+    assert record.dataset.synthetic
+    assert record.serves["aa"].query == "uni"
+    assert record.serves["ab"].gallery == "cross"
+    for direction in ("aa", "bb", "ab", "ba"):
+        found = record.scores[direction]["f1_item@5"]
+        assert found.low is not None and found.high is not None and found.value is not None
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    assert record.training.params_total > record.training.params_inference > 0
+
+
+def test_embeddings_are_reused_only_where_nothing_changed(trained_run: Path) -> None:
+    path = embed_run(trained_run, quiet=True)
+    first = path.stat().st_mtime_ns
+    assert embed_run(trained_run, quiet=True).stat().st_mtime_ns == first
+    assert embed_run(trained_run, splits=["val"], quiet=True).stat().st_mtime_ns != first
+
+
+def test_damaged_weights_are_refused_by_name(trained_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    (copy / "embeddings.h5").unlink(missing_ok=True)
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="weights") as caught:
+        evaluate(copy, quiet=True)
+    assert str(weights) in str(caught.value)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, trained_run: Path) -> None:
+    with pytest.raises(UserError, match="no such run"):
+        evaluate(tmp_path / "none", quiet=True)
+    with pytest.raises(UserError, match="not a run"):
+        evaluate(tmp_path, quiet=True)
+    with pytest.raises(UserError, match="leave-one-ot"):
+        evaluate(trained_run, protocol="leave-one-ot", quiet=True)
+
+
+def test_a_model_of_one_modality_is_scored_in_its_own_direction(
+    twin_cache: Path, tmp_path: Path
+) -> None:
+    one = ["model.modalities=b"]
+    out = tmp_path / "rejepa"
+    train(
+        "rejepa", "ben-14k-twin", scale="tiny", epochs=1, overrides=one, cache=twin_cache,
+        out=out, quiet=True,
+    )  # fmt: skip
+    assert set(evaluate(out, quiet=True).scores) == {"bb"}
+
+
+def test_another_protocol_leaves_the_default_record_alone(trained_run: Path) -> None:
+    evaluate(trained_run, quiet=True)
+    before = (trained_run / "record.json").read_bytes()
+    record = evaluate(trained_run, protocol="csmae", quiet=True)
+    assert (record.protocol.n_query, record.protocol.n_gallery) == (24, 40)
+    assert (trained_run / "record.json").read_bytes() == before
+    assert read_record(trained_run / "record-csmae.json") == record
+
+
+def test_a_cache_that_normalises_otherwise_is_refused(trained_run: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained_run, copy)
+    info = json.loads((copy / "run.json").read_text())
+    info["statistics"]["a"]["mean"][0] += 1.0
+    (copy / "run.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match="normalises"):
+        evaluate(copy, quiet=True)
+
+
+def test_the_spatial_protocol_leaves_the_place_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against numpy on the run's own embeddings; a cache without places is refused."""
+    card = load_dataset("ben-14k-twin", overrides=SMALL)
+    source = open_source(card)
+    places = [f"34T{k % 5}" for k in range(len(source.ids))]
+    groups = [f"{place}/2017080{k % 3}" for k, place in enumerate(places)]
+    known = dataclasses.replace(source, groups=groups)
+    monkeypatch.setattr(build, "open_source", lambda *_: known)
+    cache = build.build_cache(card, tmp_path / "c.h5", quiet=True)
+    run = train("cca", "ben-14k-twin", scale="tiny", cache=cache, out=tmp_path / "run", quiet=True)
+    record = evaluate(run, protocol="spatial", quiet=True)
+    assert record.protocol.exclude == "place"
+    assert record.protocol.groups == open_cache(cache).array_digests["groups"]
+    assert read_record(run / "record-spatial.json") == record
+    data = open_cache(cache)
+    rows = data.rows(["test"])
+    with h5py.File(run / "embeddings.h5") as file:
+        at = {name: k for k, name in enumerate(decode(file["ids"][...]))}
+        order = [at[name] for name in data.ids[rows]]
+        views = {m: next(iter(file[m].values()))[...][order] for m in "ab"}
+    relevant = (data.labels[rows].astype(int) @ data.labels[rows].T.astype(int)) > 0
+    place = np.array(places)[rows]
+    for direction in ("aa", "bb", "ab", "ba"):
+        q, g = (views[m] / np.linalg.norm(views[m], axis=1, keepdims=True) for m in direction)
+        similarity = np.where(place[:, None] == place[None], -np.inf, q @ g.T)
+        top = np.argsort(-similarity, axis=1)[:, :5]
+        expected = np.take_along_axis(relevant, top, axis=1).mean()
+        assert record.scores[direction]["p@5"].value == pytest.approx(expected, abs=1e-9)
+        assert record.counts[direction]["n_group_excluded_mean"] == 4.0
+    assert record.scores["ab"]["pair_r@1"].value is None
+    assert "own place" in protocol_note(record, {"a": "S1", "b": "S2"})
+    plain = evaluate(run, quiet=True)
+    assert (plain.protocol.exclude, plain.protocol.groups) == ("self", None)
+
+
+def test_the_spatial_protocol_needs_places(trained_run: Path) -> None:
+    with pytest.raises(UserError, match="from which place"):
+        evaluate(trained_run, protocol="spatial", quiet=True)

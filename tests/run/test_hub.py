@@ -1,0 +1,219 @@
+"""Sharing runs: what is pushed is enough, what is pulled is checked and executes nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import crbench
+from crbench.board.model_card import model_card
+from crbench.cards import load_method
+from crbench.data.cache.reading import open_cache
+from crbench.embedding.embed import embed_run
+from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
+from crbench.files import read_json, sha256_file, write_json
+from crbench.models.baselines import BandStats
+from crbench.run.folder import RunFolder
+from crbench.run.hub import folder, pull, push, repository
+from crbench.training.loop import train
+from crbench.words import DIRECTIONS
+
+
+@pytest.fixture(scope="module")
+def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of its own with a record, so that other tests' files are not pushed."""
+    out = tmp_path_factory.mktemp("hub") / "run"
+    out.mkdir()
+    for name in ("run.json", "metrics.jsonl", "weights.safetensors"):
+        shutil.copy(trained_run / name, out / name)
+    evaluate(out, quiet=True)
+    (out / "checkpoint.pt").write_bytes(b"state")  # never shared
+    return out
+
+
+@pytest.fixture
+def pushed(run: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "pushed"
+    assert push(run, f"file://{out}", model_card(run)) == str(out)
+    return out
+
+
+def test_a_pulled_run_evaluates_like_the_one_that_was_pushed(
+    run: Path, pushed: Path, twin_cache: Path, tmp_path: Path
+) -> None:
+    assert {path.name for path in pushed.iterdir()} == {
+        "README.md", "card.toml", "manifest.json", "metrics.jsonl", "record.json", "run.json",
+        "weights.safetensors",
+    }  # fmt: skip
+    pulled = pull(str(pushed), tmp_path / "deep" / "pulled")
+    assert str(twin_cache) not in (pulled / "run.json").read_text()  # nor anyone's folders
+    before = evaluate(run, quiet=True)
+    after = evaluate(pulled, cache=twin_cache, quiet=True)
+    assert after.scores == before.scores
+    assert after.digests["weights"] == before.digests["weights"]
+    assert embed_run(pulled, cache=twin_cache, quiet=True).is_file()
+    assert not [path for path in (tmp_path / "deep").iterdir() if path != pulled]
+    again = push(pulled, str(tmp_path / "again"), model_card(pulled))
+    for name in ("weights.safetensors", "run.json", "card.toml"):
+        assert sha256_file(Path(again) / name) == sha256_file(pushed / name)
+
+
+def test_the_shared_card_trains_the_same_model(run: Path, pushed: Path) -> None:
+    info = RunFolder(run).read()
+    card = load_method(str(pushed / "card.toml"), scale=info.method_card.scale)
+    assert card == info.method_card and card.digest == info.method_card.digest
+
+
+def test_the_model_card_says_what_the_record_says(run: Path, pushed: Path) -> None:
+    text = (pushed / "README.md").read_text()
+    record = read_json(run / "record.json")
+    for direction in DIRECTIONS:
+        value = record["scores"][direction]["f1_item@5"]["value"]
+        assert f"| {100 * value:.1f} (" in text
+    for piece in ("synthetic", "CC0-1.0", "leave-one-out", "S1→S2", "crbench.load", "seed 0"):
+        assert piece in text
+    assert str(run) not in text
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "run.json", "record.json", "README.md"])
+def test_a_file_that_changed_on_its_way_is_refused(pushed: Path, tmp_path: Path, name: str) -> None:
+    data = bytearray((pushed / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (pushed / name).write_bytes(data)
+    with pytest.raises(UserError, match="digest") as caught:
+        pull(str(pushed), tmp_path / "pulled")
+    assert str(pushed / name) in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["pushed"]
+
+
+def forged(pushed: Path, name: str, data: bytes) -> None:
+    """Put ``data`` there and into the manifest, as someone who means harm would."""
+    (pushed / name).write_bytes(data)
+    manifest = read_json(pushed / "manifest.json")
+    manifest["files"][name] = sha256_file(pushed / name)
+    write_json(pushed / "manifest.json", manifest)
+
+
+def test_nothing_but_plain_files_of_a_run_is_taken(pushed: Path, tmp_path: Path) -> None:
+    forged(pushed, "checkpoint.pt", b"a pickle")
+    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+        pull(str(pushed), tmp_path / "pulled")
+    manifest = read_json(pushed / "manifest.json")
+    del manifest["files"]["checkpoint.pt"]
+    write_json(pushed / "manifest.json", {**manifest, "files": {"../run.json": "0"}})
+    with pytest.raises(UserError, match=r"\.\./run\.json"):
+        pull(str(pushed), tmp_path / "pulled")
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_a_run_that_names_code_of_another_package_is_refused(pushed: Path, tmp_path: Path) -> None:
+    info = read_json(pushed / "run.json")
+    info["method"]["class"] = "antigravity:Method"
+    forged(pushed, "run.json", json.dumps(info).encode())
+    with pytest.raises(UserError, match="antigravity"):
+        pull(str(pushed), tmp_path / "pulled")
+    assert "antigravity" not in __import__("sys").modules
+
+
+def test_other_weights_under_the_same_name_are_refused(pushed: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = pushed / "weights.safetensors"
+    with safe_open(str(path), framework="pt") as handle:
+        about = handle.metadata()
+    tensors = {name: value + 1 for name, value in load_file(path).items()}
+    save_file(tensors, path, metadata=about)
+    forged(pushed, path.name, path.read_bytes())
+    with pytest.raises(UserError, match="not those that training wrote"):
+        pull(str(pushed), tmp_path / "pulled")
+
+
+def test_what_is_there_is_never_written_over(run: Path, pushed: Path, tmp_path: Path) -> None:
+    for call in (lambda: push(run, str(pushed), ""), lambda: pull(str(pushed), run)):
+        with pytest.raises(UserError, match="there already"):
+            call()
+    with pytest.raises(UserError, match=r"manifest\.json is missing"):
+        pull(str(run), tmp_path / "pulled")
+    with pytest.raises(UserError, match="no such run"):
+        push(tmp_path / "none", str(tmp_path / "out"), "")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "pulled").exists()
+
+
+def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert repository("hf://owner/name") == repository("owner/name") == "owner/name"
+    for place in ("here/name", "/a/b", "./a", "file:a/b", "a/b/c", "name", "~/a"):
+        assert repository(place) is None
+    assert folder("file:a/b") == Path("a/b") and folder("file:///a") == Path("/a")
+    with pytest.raises(UserError, match="no repository"):
+        repository("hf://name")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_message(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="the hub refused"):
+        pull("hf://owner/name", tmp_path / "pulled")
+    with pytest.raises(UserError, match="the hub refused"):
+        push(run, "hf://owner/name", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_embed_by_themselves(trained_run: Path, twin_cache: Path, tmp_path: Path) -> None:
+    import h5py
+
+    shutil.copy(trained_run / "weights.safetensors", tmp_path / "only.safetensors")
+    torch.set_num_threads(RunFolder(trained_run).read().threads)
+    model = crbench.load(tmp_path / "only.safetensors")
+    data = open_cache(twin_cache)
+    assert model.bands == {m: data.card.modality(m).bands for m in "ab"} and not model.best
+    path = embed_run(trained_run, quiet=True)
+    with h5py.File(path, "r") as file:
+        ids = [name.decode() for name in file["ids"]]
+        rows = [data.ids.tolist().index(name) for name in ids]
+        for m in ("a", "b"):
+            views = model.embed(np.asarray(data.images(m)[rows]), m)  # type: ignore[arg-type]
+            assert set(views) == set(file[m])
+            for view, found in views.items():
+                np.testing.assert_allclose(found, file[f"{m}/{view}"][...], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match=r"must be \(B, 12, H, W\)"):
+        model.embed(np.zeros((1, 3, 8, 8)), "b")
+
+
+def test_a_method_without_parameters_embeds_by_itself(twin_cache: Path, tmp_path: Path) -> None:
+    import h5py
+
+    floor = train("band-stats", "ben-14k-twin", cache=twin_cache, out=tmp_path / "f", quiet=True)
+    model, data = crbench.load(floor / "weights.safetensors"), open_cache(twin_cache)
+    assert not list(model.model.parameters())
+    with h5py.File(embed_run(floor, quiet=True), "r") as file:
+        row = data.ids.tolist().index(file["ids"][0].decode())
+        for view, found in model.embed(np.asarray(data.images("a")[row][None]), "a").items():
+            np.testing.assert_allclose(found[0], file[f"a/{view}"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_weights_file_is_refused(tmp_path: Path, twin_cache: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(UserError, match="weights cannot be loaded"):
+        crbench.load(path)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match="weights cannot be loaded"):
+        crbench.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not written by crbench"):
+        crbench.load(path)
+    card = load_method("band-stats").to_dict() | {"class": f"{BandStats.__module__}:BandStats"}
+    about = {"method": card, "bands": {"a": ["x"], "b": ["y"]}, "statistics": {}}
+    save_file({"a": torch.zeros(1)}, path, metadata={"crbench": json.dumps(about)})
+    with pytest.raises(UserError, match="unknown method class"):
+        crbench.load(path)

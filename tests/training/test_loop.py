@@ -1,0 +1,196 @@
+"""Training: what it writes, that it is deterministic, and that a kill costs nothing."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crbench.errors import UserError
+from crbench.evaluation.evaluate import evaluate
+from crbench.files import read_jsonl, sha256_file
+from crbench.run.folder import RunFolder
+from crbench.training.loop import train
+
+DATASET = "ben-14k-twin"
+
+
+def short(cache: Path, out: Path, method: str = "cr-jepa", **options: object) -> Path:
+    settings = {"scale": "tiny", "epochs": 2, "cache": cache, "out": out, "quiet": True}
+    return train(method, DATASET, **(settings | options))  # type: ignore[arg-type]
+
+
+def test_a_run_leaves_what_it_says(trained_run: Path) -> None:
+    run = RunFolder(trained_run)
+    info = run.finished()
+    lines = read_jsonl(run.metrics)
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert info.epochs_done == 2
+    assert info.steps == lines[-1]["step"]
+    assert lines[-1]["loss"] == pytest.approx(info.final_terms["loss"])
+    assert not run.checkpoint.exists()
+
+
+@pytest.mark.parametrize("method", ["cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca"])
+def test_twice_the_same_card_and_seed_give_equal_weights_and_scores(
+    twin_cache: Path, tmp_path: Path, method: str
+) -> None:
+    outs = [short(twin_cache, tmp_path / str(i), method, epochs=1) for i in range(2)]
+    records = [evaluate(out, quiet=True).model_dump(mode="json") for out in outs]
+    assert sha256_file(outs[0] / "weights.safetensors") == sha256_file(
+        outs[1] / "weights.safetensors"
+    )
+    assert json.dumps(records[0]["scores"]) == json.dumps(records[1]["scores"])
+    assert set(records[0]["scores"]) == {"aa", "bb", "ab", "ba"}
+
+
+def test_another_seed_gives_other_weights(
+    twin_cache: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    other = short(twin_cache, tmp_path / "other", seed=1)
+    assert sha256_file(other / "weights.safetensors") != sha256_file(
+        trained_run / "weights.safetensors"
+    )
+
+
+def test_training_moves_the_loss(twin_cache: Path, tmp_path: Path) -> None:
+    out = short(twin_cache, tmp_path / "long", epochs=8)
+    losses = [line["loss"] for line in read_jsonl(out / "metrics.jsonl")]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_goes_on_to_the_same_weights(
+    twin_cache: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
+    steps = ["train.batch_size=16"]  # six steps an epoch: it is killed inside one
+    whole = short(twin_cache, tmp_path / "whole", epochs=6, overrides=steps)
+    out = tmp_path / "killed"
+    code = (
+        "import sys; import crbench.training.loop as t; t.CHECKPOINT_EVERY_S = 0.0;"
+        f"t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=6, cache=sys.argv[1],"
+        f"overrides={steps},"
+        "out=sys.argv[2], quiet=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(twin_cache), str(out)], stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+            assert process.poll() is None, "the run ended before it could be killed"
+        os.kill(process.pid, sent)
+        assert process.wait(timeout=60) != 0
+    finally:
+        process.kill()
+    with pytest.raises(UserError, match="not finished"):
+        evaluate(out, quiet=True)
+    with pytest.raises(UserError, match="a run exists"):
+        short(twin_cache, out, epochs=6, overrides=steps)
+    short(twin_cache, out, epochs=6, overrides=steps, resume=True)
+    assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
+    drop = ("seconds", "pairs_per_s")
+    logs = [
+        [
+            {k: v for k, v in line.items() if k not in drop}
+            for line in read_jsonl(p / "metrics.jsonl")
+        ]
+        for p in (out, whole)
+    ]
+    assert [line["epoch"] for line in logs[0]] == [1, 2, 3, 4, 5, 6]
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_is_never_trained_over(twin_cache: Path, trained_run: Path) -> None:
+    before = sha256_file(trained_run / "weights.safetensors")
+    with pytest.raises(UserError, match="has finished"):
+        short(twin_cache, trained_run)
+    assert short(twin_cache, trained_run, resume=True) == trained_run
+    assert sha256_file(trained_run / "weights.safetensors") == before
+
+
+def test_going_on_with_other_settings_is_refused(twin_cache: Path, trained_run: Path) -> None:
+    with pytest.raises(UserError, match=r"another seed \(0, not 5\)"):
+        short(twin_cache, trained_run, seed=5, resume=True)
+    masks = ["model.mask_ratio=0.25"]
+    with pytest.raises(UserError, match=r"another method \(model\.mask_ratio: [\d.]+, not 0\.25\)"):
+        short(twin_cache, trained_run, overrides=masks, resume=True)
+    with pytest.raises(UserError, match=r"\(train\.epochs: 2, not 4\)"):
+        short(twin_cache, trained_run, epochs=4, resume=True)
+    with pytest.raises(UserError, match=r"\(train\.accumulate: None, not 2\)"):
+        short(twin_cache, trained_run, overrides=["train.accumulate=2"], resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"epochs": -1}, "epochs"),
+        ({"seed": -1}, "seed"),
+        ({"threads": 0}, "threads"),
+        ({"device": "cuda:7"}, "device"),
+        ({"scale": "huge"}, "scale"),
+        ({"overrides": ["model.dept=3"]}, "model.depth"),
+        ({"overrides": ["model.width=97"]}, "width"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(
+    twin_cache: Path, tmp_path: Path, options: dict[str, object], named: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        short(twin_cache, tmp_path / "out", **options)
+    assert named in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(twin_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        short(twin_cache, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; import crbench.training.loop as t\n"
+        "from crbench.errors import UserError\n"
+        "t.CHECKPOINT_EVERY_S = float(sys.argv[3])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"run = lambda: t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=1, quiet=True,"
+        " cache=sys.argv[1], out=sys.argv[2])\n"
+        "try: run()\n"
+        "except UserError as error: print(error); sys.exit(2)\n"
+    )
+    for name, every in (("checkpoint.pt", "0"), ("weights", "1000")):
+        out = tmp_path / name
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(twin_cache), str(out), every],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 2, done.stderr
+        assert name in done.stdout
+        assert not list(out.glob("*.tmp")) and not list(out.glob(".*.tmp"))
+
+
+def test_a_run_stopped_after_its_last_step_keeps_its_final_terms(
+    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "injected")
+
+    whole, out = short(twin_cache, tmp_path / "whole"), tmp_path / "stopped"
+    monkeypatch.setattr("crbench.training.loop.CHECKPOINT_EVERY_S", 0.0)
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="injected"):
+        disk.setattr("crbench.training.loop.save_weights", full)
+        short(twin_cache, out)
+    short(twin_cache, out, resume=True)
+    terms = [RunFolder(path).finished().final_terms for path in (out, whole)]
+    assert terms[0] and terms[0] == terms[1]
+    assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
