@@ -42,7 +42,7 @@ from crbench.models.cr_jepa import CRJEPA
 from crbench.models.losses.infonce import cosine_distance, infonce
 from crbench.models.losses.sigreg import directions, sigreg
 from crbench.models.masking import masked_count, random_split
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.models.vit import gather
 from crbench.run.devices import device_name, full_precision, precision_of
 from crbench.training.step import Stepper
@@ -165,7 +165,7 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     without = load_method("cr-jepa", scale=scale, overrides=[*args.set, "loss.pred=0.0"])
     precision = precision_of(full, device)
     torch.manual_seed(0)
-    model, bare = (build(card, BANDS).to(device).train() for card in (full, without))
+    model, bare = (build_method(card, BANDS).to(device).train() for card in (full, without))
     assert isinstance(model, CRJEPA)
     plain = Plain(copy.deepcopy(model), full, precision)
     step, no_pred = (

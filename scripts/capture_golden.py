@@ -18,7 +18,7 @@ from crbench.cards import MethodCard, load_method, names
 from crbench.files import sha256_json, write_json
 from crbench.models.base import Step
 from crbench.models.hashing import normal
-from crbench.models.registry import build, method_class
+from crbench.models.registry import build_method, method_class
 from crbench.seeds import derive
 from crbench.training.schedule import make_optimizer, make_scheduler
 
@@ -30,7 +30,7 @@ BANDS = {"a": 2, "b": 12}
 def first_losses(card: MethodCard) -> list[float]:
     """The loss at each of the first five optimiser steps, on fixed pairs and seeds, on one CPU."""
     torch.manual_seed(derive("golden", card.name))
-    model = build(card, BANDS)
+    model = build_method(card, BANDS)
     train = card.train
     optimizer = make_optimizer(model, train)
     per_epoch = 3  # so that the five steps cross into a second epoch, with other masks

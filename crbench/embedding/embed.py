@@ -21,7 +21,7 @@ from crbench.embedding.embedder import embed_pairs, serving
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file, sha256_json
 from crbench.models.base import Method
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.records import Direction, Serves
 from crbench.run.devices import device_name, full_precision, pick_device
 from crbench.run.folder import RunFolder
@@ -37,7 +37,7 @@ def load_run(run: RunFolder, device: torch.device) -> Method:
     """The trained model of a run, ready to embed on ``device``."""
     info = run.finished()
     bands: dict[str, int] = {m: len(info.dataset_card.modality(m).used) for m in MODALITIES}
-    model = build(info.method_card, bands)
+    model = build_method(info.method_card, bands)
     load_weights(run.weights, model, about_weights(info))
     written = info.digests.get(run.which)
     if written and sha256_file(run.weights) != written:

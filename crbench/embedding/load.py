@@ -15,7 +15,7 @@ from crbench.cards import MethodCard, parse
 from crbench.data.pairs import resize
 from crbench.errors import UserError
 from crbench.models.base import Method
-from crbench.models.registry import build, check_class
+from crbench.models.registry import build_method, check_class
 from crbench.run.weights import load_weights, whole_about
 from crbench.words import Modality
 
@@ -68,7 +68,7 @@ def load(path: str | Path, *, device: str = "cpu", custom: bool = False) -> Load
     if not custom:
         check_class(card, path)
     bands = {str(m): [str(band) for band in names] for m, names in about["bands"].items()}
-    model = build(card, {m: len(names) for m, names in bands.items()})
+    model = build_method(card, {m: len(names) for m, names in bands.items()})
     load_weights(Path(path), model, {})
     chosen = torch.device(device)
     best = about.get("best", {})

@@ -15,7 +15,7 @@ from crbench.errors import UserError
 from crbench.evaluation.score_views import How
 from crbench.files import sha256_file
 from crbench.models.base import Method, count
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.records import MethodEntry, TrainingEntry
 from crbench.run.folder import RunFolder, RunInfo
 from crbench.run.opened import band_counts, open_dataset, open_run_cache
@@ -87,7 +87,9 @@ class RunSide(Side):
                 digest=card.digest,
                 card=info.method,
             ),
-            "training": training_entry(info, build(card, band_counts(self.data)), self.weights),
+            "training": training_entry(
+                info, build_method(card, band_counts(self.data)), self.weights
+            ),
             "digests": {
                 "weights": sha256_file(self.run.weights),
                 "embeddings": sha256_file(vectors.path),

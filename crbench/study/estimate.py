@@ -14,7 +14,7 @@ from crbench.cards import MethodCard
 from crbench.data.cache.reading import Cache
 from crbench.data.pairs import Pairs, epoch_order
 from crbench.models.base import Step
-from crbench.models.registry import build, method_class
+from crbench.models.registry import build_method, method_class
 from crbench.run.devices import full_precision, pick_device, precision_of
 from crbench.run.opened import band_counts
 from crbench.study.study import Job, Shelf
@@ -46,7 +46,7 @@ def measure_epoch(
     torch.set_num_threads(threads or provenance.cores())
     chosen = pick_device(device)
     full_precision()
-    model = build(card, band_counts(data)).to(chosen).train()
+    model = build_method(card, band_counts(data)).to(chosen).train()
     pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
     n, size = len(pairs), min(card.train.batch_size, len(pairs))
     take = Stepper(model, card.train, precision_of(card, chosen), max(1, n // size))

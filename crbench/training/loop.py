@@ -26,7 +26,7 @@ from crbench.data.pairs import Pairs, epoch_batches
 from crbench.errors import UserError
 from crbench.files import held
 from crbench.models.base import Method, Step
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.run.devices import device_name, full_precision, pick_device, precision_of
 from crbench.run.folder import Options, RunFolder, RunInfo, default_run, differing
 from crbench.run.memory import peak_memory
@@ -86,7 +86,9 @@ def train(
     torch.set_num_threads(threads or threads_here() or provenance.cores())
     chosen = pick_device(device, ranks)
     torch.manual_seed(derive(seed, "init", card.name, data.card.name))
-    model = build(card, band_counts(data))  # a card that cannot be built leaves no folder behind
+    model = build_method(
+        card, band_counts(data)
+    )  # a card that cannot be built leaves no folder behind
     splits = data.card.train_splits
     if len(data.rows(splits)) < 2:
         raise UserError(f"too few training pairs in {splits}", where=data.path)

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from crbench import machine as provenance
 from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.models.base import Method, count
-from crbench.models.registry import build, method_class
+from crbench.models.registry import build_method, method_class
 from crbench.run.devices import device_name, full_precision, pick_device, precision_of
 from crbench.seeds import derive
 from crbench.words import MODALITIES, Modality
@@ -58,7 +58,7 @@ def profile(
     channels: dict[str, int] = {m: len(bands.modality(m).used) for m in MODALITIES}
     trained = method_class(card).trained_by == "gradient"
     with torch.device("meta" if trained else "cpu"):
-        model = build(card, channels)
+        model = build_method(card, channels)
     seen: list[Modality] = [m for m in MODALITIES if any(m in d for d in model.directions)]
     seen = seen if trained else []  # a closed form has no cost worth a table
     members = {name: _size(part) for name, part in model.parts().items()}
@@ -118,7 +118,7 @@ def _timed(
     torch.set_num_threads(threads or provenance.cores())
     full_precision()
     torch.manual_seed(derive(seed, "profile"))
-    model = build(card, channels).to(chosen).eval()
+    model = build_method(card, channels).to(chosen).eval()
     size = batch or BATCH.get(chosen.type, BATCH["cpu"])
     latency, throughput = {}, {}
     if chosen.type == "cuda":

@@ -14,7 +14,7 @@ from crbench.cards import load_method
 from crbench.errors import UserError
 from crbench.models.base import Method
 from crbench.models.baselines import CCA, band_statistics
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 
 BANDS = {"a": 1, "b": 3}
 
@@ -39,7 +39,7 @@ class SharedTone:
 
 
 def fitted(pairs: SharedTone) -> CCA:
-    model = build(load_method("cca"), BANDS)
+    model = build_method(load_method("cca"), BANDS)
     assert isinstance(model, CCA)
     model.fit(pairs)  # type: ignore[arg-type]
     return model
@@ -60,7 +60,7 @@ def test_statistics_equal_numpys() -> None:
 
 
 def test_band_statistics_share_a_space_across_modalities_only() -> None:
-    model = build(load_method("band-stats"), BANDS)
+    model = build_method(load_method("band-stats"), BANDS)
     data = SharedTone(5)
     a, b = (model.embed(data.sides[m], m) for m in ("a", "b"))  # type: ignore[arg-type]
     assert a["bands"].shape == (5, 7) and b["bands"].shape == (5, 21)
@@ -98,7 +98,7 @@ def test_fitting_twice_gives_the_same_bytes_and_weights_survive_a_file(tmp_path:
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
     save_file(first.state_dict(), tmp_path / "weights.safetensors")
-    loaded: Method = build(load_method("cca"), BANDS)
+    loaded: Method = build_method(load_method("cca"), BANDS)
     loaded.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     for m in ("a", "b"):
         views = (model.embed(pairs.sides[m], m)["projected"] for model in (first, loaded))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from crbench.models.base import Step, count
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.losses.infonce import infonce
 from crbench.models.predictors import ROUTES, SHARING, predict
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.words import DIRECTIONS
 
 STEP = Step(index=7, epoch=1, total=100, seed=0)
@@ -32,7 +32,7 @@ SMALL = (
 
 def at_paper_scale(*overrides: str) -> CRJEPA:
     with torch.device("meta"):
-        model = build(load_method("cr-jepa", overrides=overrides), {"a": 2, "b": 12})
+        model = build_method(load_method("cr-jepa", overrides=overrides), {"a": 2, "b": 12})
     assert isinstance(model, CRJEPA)
     return model
 
@@ -40,7 +40,7 @@ def at_paper_scale(*overrides: str) -> CRJEPA:
 def small(*overrides: str, seed: int = 0) -> CRJEPA:
     torch.manual_seed(seed)
     card = load_method("cr-jepa", scale="tiny", overrides=(*SMALL, *overrides))
-    model = build(card, {"a": 2, "b": 3})
+    model = build_method(card, {"a": 2, "b": 3})
     assert isinstance(model, CRJEPA)
     return model
 
@@ -82,7 +82,7 @@ def test_dual_encoder_budget() -> None:
 
 
 def test_tiny_is_tiny() -> None:
-    model = build(load_method("cr-jepa", scale="tiny"), {"a": 2, "b": 12})
+    model = build_method(load_method("cr-jepa", scale="tiny"), {"a": 2, "b": 12})
     assert 0.7e6 < trainable(model) < 1.2e6
 
 

@@ -11,7 +11,7 @@ from crbench.errors import UserError
 from crbench.models.base import Step, count
 from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import pool
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.models.rejepa import REJEPA
 
 BANDS = {"a": 2, "b": 12}
@@ -20,7 +20,7 @@ STEP = Step(3, 0, 100, 0)
 
 def tiny(*overrides: str) -> REJEPA:
     torch.manual_seed(0)
-    model = build(load_method("rejepa", scale="tiny", overrides=overrides), BANDS)
+    model = build_method(load_method("rejepa", scale="tiny", overrides=overrides), BANDS)
     assert isinstance(model, REJEPA)
     return model
 
@@ -38,7 +38,7 @@ def batch(n: int = 8) -> dict[str, torch.Tensor]:
 def test_budget_on_ben_14k(modalities: str, total: int, encoder: int) -> None:
     with torch.device("meta"):
         card = load_method("rejepa", overrides=[f"model.modalities={modalities}"])
-        model = build(card, BANDS)
+        model = build_method(card, BANDS)
     parts = {name: count(part.parameters()) for name, part in model.parts().items()}
     assert parts == {"context": encoder, "target": encoder, "predictor": 21_960_960}
     assert count(model.parameters()) == total

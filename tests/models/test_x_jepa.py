@@ -9,7 +9,7 @@ from crbench.cards import load_method
 from crbench.models.base import Step, count
 from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import normalised
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.models.x_jepa import XJEPA
 from crbench.words import MODALITIES
 
@@ -19,7 +19,7 @@ STEP = Step(3, 0, 100, 0)
 
 def tiny(*overrides: str) -> XJEPA:
     torch.manual_seed(0)
-    model = build(load_method("x-jepa", scale="tiny", overrides=overrides), BANDS)
+    model = build_method(load_method("x-jepa", scale="tiny", overrides=overrides), BANDS)
     assert isinstance(model, XJEPA)
     return model
 
@@ -32,7 +32,7 @@ def batch(n: int = 8) -> dict[str, torch.Tensor]:
 
 def test_encoders_of_the_published_budget_on_ben_14k() -> None:
     with torch.device("meta"):
-        model = build(load_method("x-jepa"), BANDS)
+        model = build_method(load_method("x-jepa"), BANDS)
     parts = {name: count(part.parameters()) for name, part in model.parts().items()}
     assert parts["encoders.a"] == 85_449_984 and parts["encoders.b"] == 87_416_064
     assert parts["encoders.a"] + parts["encoders.b"] == 172_866_048

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from crbench.cards import load_method
 from crbench.models.base import Step
 from crbench.models.hashing import normal
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +38,7 @@ def test_the_closed_formula_is_what_a_step_does(script: ModuleType, settings: li
     not every version of torch counts the fused kernel of processors."""
     card = load_method("cr-jepa", overrides=settings)
     with FakeTensorMode():
-        model = build(card, script.BANDS)
+        model = build_method(card, script.BANDS)
         batch = {m: torch.empty(2, c, 224, 224) for m, c in script.BANDS.items()}
         batch["keys"] = torch.empty(2, dtype=torch.int64)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -57,7 +57,7 @@ def test_the_paper_needs_124_gflops_a_pair(script: ModuleType) -> None:
 def test_the_plain_step_has_our_loss_and_gradients(script: ModuleType) -> None:
     card = load_method("cr-jepa", scale="tiny")
     torch.manual_seed(0)
-    model = build(card, script.BANDS)
+    model = build_method(card, script.BANDS)
     batch = {m: normal(i, 6, c, 32, 32) for i, (m, c) in enumerate(script.BANDS.items())}
     batch["keys"], step = torch.arange(6), Step(5, 1, 100, 3)
     found = []

@@ -16,7 +16,7 @@ from crbench.errors import Collapsed, UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_json, read_jsonl, sha256_file
 from crbench.models.cr_jepa import CRJEPA
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.run.folder import Options, RunFolder
 from crbench.run.weights import load_weights
 from crbench.training.journal import Validation
@@ -211,7 +211,7 @@ def test_scoring_leaves_modes_and_random_numbers_as_they_were(
 ) -> None:
     """For methods of others, with dropout, frozen parts and draws of their own."""
     info = RunFolder(plain).finished().model_copy(update={"options": Options(eval_every=1)})
-    model = build(info.method_card, {"a": 2, "b": 12}).train()
+    model = build_method(info.method_card, {"a": 2, "b": 12}).train()
     model.heads["uni"].eval()
     modes = [module.training for module in model.modules()]
     real, seen = CRJEPA.embed, []
@@ -296,7 +296,7 @@ def test_the_weights_of_the_best_epoch_load_by_themselves(watched: Path) -> None
     from crbench.cards import load_method
 
     card = load_method("cr-jepa", scale="tiny", overrides=STEPS)
-    load_weights(watched / "weights-best.safetensors", build(card, {"a": 2, "b": 12}), {})
+    load_weights(watched / "weights-best.safetensors", build_method(card, {"a": 2, "b": 12}), {})
 
 
 def test_two_ranks_watch_and_change_nothing(twin_cache: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from crbench.cards import MethodCard, load_method
 from crbench.errors import UserError
 from crbench.models.base import Method, Step
 from crbench.models.hashing import normal
-from crbench.models.registry import build
+from crbench.models.registry import build_method
 from crbench.run.ranks import Ranks
 from crbench.training.step import Stepper, batch_size, blocks
 
@@ -53,7 +53,7 @@ def make(name: str, *more: str) -> tuple[MethodCard, Method]:
     method, overrides = CASES[name]
     card = load_method(method, scale="tiny", overrides=[*SMALL, *overrides, *more])
     torch.manual_seed(0)
-    return card, build(card, BANDS).double()
+    return card, build_method(card, BANDS).double()
 
 
 def batch_of(rows: list[int]) -> dict[str, torch.Tensor]:
