@@ -13,12 +13,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from crbench.data.cache.reading import Cache
+from crbench.data.normalise import band_tensors, normalise
 from crbench.data.pixels import Resident, Store, Streamed, ahead, home_of, upload
 from crbench.errors import UserError
-from crbench.seeds import derive
+from crbench.seeds import GOLDEN, derive, finalise
 from crbench.words import MODALITIES
 
 
@@ -50,18 +50,13 @@ class Pairs:
         self.nbytes = sum(cache.images(which)[:1].nbytes for which in modalities) * len(self.rows)
         self.home = home_of(self.nbytes, self.device, loading)
         self.stores: dict[str, Store] = {}
-        self._affine = {}
+        self._affine: dict[str, tuple[Tensor, Tensor]] = {}
         for which in modalities:
             if self.home is None:
                 self.stores[which] = Streamed(cache, which, self.rows, self.device)
             else:
                 self.stores[which] = Resident(cache, which, self.rows, self.home, self.device)
-            stats = cache.stats(which)
-            mean, std = (
-                torch.tensor(stats[key], dtype=torch.float32, device=self.device)[:, None, None]
-                for key in ("mean", "std")
-            )
-            self._affine[which] = (mean, std)
+            self._affine[which] = band_tensors(cache.stats(which), self.device)
 
     @property
     def figure(self) -> str:
@@ -107,27 +102,13 @@ class Pairs:
     def _normalised(self, modality: str, native: Tensor) -> Tensor:
         if native.dtype == torch.int16:  # uint16 in disguise, see stores
             native = native.to(torch.int32) & 0xFFFF
-        mean, std = self._affine[modality]
-        return resize((native.to(torch.float32) - mean) / std, self.image_size)
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) → (B, C, size, size): area averages for a whole factor, else antialiased
-    bilinear; enlarging is bilinear."""
-    height, width = images.shape[-2:]
-    if (height, width) == (size, size):
-        return images
-    if height % size == 0 and width % size == 0:
-        return functional.avg_pool2d(images, (height // size, width // size))
-    return functional.interpolate(
-        images, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
+        return normalise(native, *self._affine[modality], self.image_size)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of 0…n−1, (n,) int64, from (seed, epoch) alone."""
-    start = np.uint64(derive("order", seed, epoch))
-    return np.argsort(_mix_numpy(np.arange(n, dtype=np.uint64) + start), kind="stable")
+    numbers = np.arange(n, dtype=np.int64) + np.int64(derive("order", seed, epoch))
+    return np.argsort(finalise(numbers * GOLDEN).view(np.uint64), kind="stable")
 
 
 def epoch_batches(
@@ -149,26 +130,10 @@ def epoch_batches(
     return [order[at : at + share] for at in first]
 
 
-def _mix_numpy(x: np.ndarray) -> np.ndarray:
-    """SplitMix64 (Steele et al. 2014), vectorised, modulo 2⁶⁴."""
-    x = x * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _signed(value: int) -> int:
-    value &= 2**64 - 1
-    return value - 2**64 if value >= 2**63 else value
-
-
 def hash_keys(keys: Tensor, *names: object) -> Tensor:
     """63-bit hashes (…) int64 ≥ 0 of ``keys`` (…) int64 under a purpose, on the keys' device."""
-    x = (keys ^ derive(*names)) * _signed(0x9E3779B97F4A7C15)
-    # Shifts of int64 keep the sign: mask what they pull in.
-    x = (x ^ ((x >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
-    x = (x ^ ((x >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return (x ^ ((x >> 31) & (2**33 - 1))) & (2**63 - 1)
+    hashes: Tensor = finalise((keys ^ derive(*names)) * GOLDEN) & (2**63 - 1)
+    return hashes
 
 
 @lru_cache(maxsize=16)

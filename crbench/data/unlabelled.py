@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crbench.cards import ModalityCard
 from crbench.data.cache.reading import open_cache
-from crbench.data.pairs import resize
+from crbench.data.normalise import band_tensors, normalise
 from crbench.data.query_image import read_query
 from crbench.data.sources.user.images import LOADERS
 from crbench.data.sources.user.index import files_by_key
@@ -80,10 +80,7 @@ class Normalised:
         self, images: Images, statistics: dict[str, Any], image_size: int, device: torch.device
     ) -> None:
         self.source, self.image_size, self.device = images, image_size, device
-        self.mean, self.std = (
-            torch.tensor(statistics[key], dtype=torch.float32, device=device)[:, None, None]
-            for key in ("mean", "std")
-        )
+        self.mean, self.std = band_tensors(statistics, device)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -95,4 +92,4 @@ class Normalised:
         if not bool(torch.isfinite(pixels).all()):
             bad = int(positions[int((~torch.isfinite(pixels)).flatten(1).any(1).nonzero()[0])])
             raise UserError("an image holds NaN or infinite values", where=self.source.ids[bad])
-        return resize((pixels - self.mean) / self.std, self.image_size)
+        return normalise(pixels, self.mean, self.std, self.image_size)

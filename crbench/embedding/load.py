@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from crbench.cards import MethodCard, parse
-from crbench.data.pairs import resize
+from crbench.data.normalise import band_tensors, normalise
 from crbench.errors import UserError
 from crbench.models.base import Method
 from crbench.models.registry import build_method, check_class
@@ -48,11 +48,8 @@ class Loaded:
                 f"{tuple(pixels.shape)}",
                 where=f"bands {' '.join(self.bands[modality])}",
             )
-        mean, std = (
-            torch.tensor(self.statistics[modality][key], dtype=torch.float32)[:, None, None]
-            for key in ("mean", "std")
-        )
-        ready = resize((pixels - mean) / std, self.model.image_size).to(self.device)
+        mean, std = band_tensors(self.statistics[modality])
+        ready = normalise(pixels, mean, std, self.model.image_size).to(self.device)
         found = self.model.embed(ready, modality)
         return {view: value.float().cpu().numpy() for view, value in found.items()}
 

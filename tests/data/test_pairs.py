@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from crbench.data.cache.reading import open_cache
-from crbench.data.pairs import Pairs, dihedral, epoch_order, hash_keys, resize
+from crbench.data.pairs import Pairs, dihedral, epoch_order, hash_keys
 from crbench.data.pixels import Resident
 from crbench.seeds import derive
 
@@ -69,21 +69,6 @@ def test_keys_are_hashes_of_the_ids(pairs: Pairs, twin_cache: Path) -> None:
     cache = open_cache(twin_cache)
     assert pairs.keys.tolist() == [derive(name) for name in cache.ids[:96]]
     assert len(set(pairs.keys.tolist())) == 96
-
-
-@pytest.mark.parametrize("size", [4, 8, 24, 32, 64])
-def test_resizing_keeps_constants_and_shrinking_keeps_the_mean(size: int) -> None:
-    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    resized = resize(images, size)
-    assert resized.shape == (2, 3, size, size)
-    torch.testing.assert_close(resize(torch.ones(1, 1, 32, 32), size), torch.ones(1, 1, size, size))
-    torch.testing.assert_close(resized.mean((2, 3)), images.mean((2, 3)), atol=0.02, rtol=0)
-    if 32 % size == 0:
-        torch.testing.assert_close(resized, functional.adaptive_avg_pool2d(images, size))
-
-
-def test_images_that_are_not_square_become_so() -> None:
-    assert resize(torch.rand(1, 2, 20, 32), 16).shape == (1, 2, 16, 16)
 
 
 def _marked(n: int, side_a: int, side_b: int) -> dict[str, torch.Tensor]:
