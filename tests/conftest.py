@@ -2,41 +2,82 @@
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import crbench  # noqa: F401  (first of all: it sets how OpenMP threads wait)
 from crbench.cards import load_dataset, load_method
 from crbench.records import Record
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # side by side with other workers: one thread each, set before NumPy and torch load
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
 DIRECTIONS = ("aa", "bb", "ab", "ba")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+def required(what: str) -> bool:
+    """Whether ``CRBENCH_REQUIRE_<what>`` says that tests which need it must run, not skip."""
+    return os.environ.get(f"CRBENCH_REQUIRE_{what}", "").lower() not in ("", "0", "no", "false")
+
 
 @pytest.fixture(scope="session")
-def twin_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """``once(name, make)``: the folder that ``make(folder)`` filled, by one worker for all of them.
+
+    What it holds is read by tests that run at the same time, so it must not be written to.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if WORKER else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                path.mkdir()
+                make(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def twin_cache(once: Once) -> Path:
     """A real cache of the BEN-14K twin with 96 + 24 + 40 pairs."""
     from crbench.data.cache.build import build_cache
 
     sizes = {"train": 96, "val": 24, "test": 40}
-    overrides = [f"source.splits.{name}={size}" for name, size in sizes.items()]
-    path = tmp_path_factory.mktemp("caches") / "ben-14k-twin.h5"
-    return build_cache(load_dataset("ben-14k-twin", overrides=overrides), path, quiet=True)
+    card = load_dataset(
+        "ben-14k-twin", overrides=[f"source.splits.{name}={size}" for name, size in sizes.items()]
+    )
+    file = "ben-14k-twin.h5"
+    return once("caches", lambda folder: build_cache(card, folder / file, quiet=True)) / file
 
 
 @pytest.fixture(scope="session")
-def trained_run(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CR-JEPA at ``tiny``, two epochs on the small twin."""
+def trained_run(twin_cache: Path, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CR-JEPA at ``tiny``, two epochs on the small twin; a copy for each worker to write in."""
     from crbench.training.loop import train
 
-    out = tmp_path_factory.mktemp("runs") / "cr-jepa"
-    return train(
-        "cr-jepa", "ben-14k-twin", scale="tiny", epochs=2, cache=twin_cache, out=out, quiet=True
-    )
+    def make(folder: Path) -> None:
+        settings: dict[str, Any] = {"scale": "tiny", "epochs": 2, "cache": twin_cache}
+        train("cr-jepa", "ben-14k-twin", **settings, out=folder / "cr-jepa", quiet=True)
+
+    copy = tmp_path_factory.mktemp("runs") / "cr-jepa"
+    return Path(shutil.copytree(once("trained", make) / "cr-jepa", copy))
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +90,7 @@ def chromium() -> Iterator[Any]:
     spec.loader.exec_module(shots)
     if shots.programs() is None:
         message = "no browser: chromium and chromium-driver are not installed"
-        if os.environ.get("CRBENCH_REQUIRE_BROWSER"):
+        if required("BROWSER"):
             pytest.fail(message)
         pytest.skip(message)
     browser = shots.open_browser()
@@ -66,7 +107,7 @@ def real_data() -> Callable[[str], Path]:
         folder = Path(base) / name
         if not folder.is_dir():
             message = f"real imagery '{name}' is not at $CRBENCH_REAL_DATA or ../shared/data"
-            if os.environ.get("CRBENCH_REQUIRE_REAL_DATA"):
+            if required("REAL_DATA"):
                 pytest.fail(message)
             pytest.skip(message)
         return folder

@@ -149,16 +149,13 @@ def address(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if shots.programs() is None:
-        message = "no browser: chromium and chromium-driver are not installed"
-        if os.environ.get("CRBENCH_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    opened = shots.open_browser()
-    yield opened
-    opened.quit()
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """The browser of all tests, on an empty page, with nothing logged."""
+    shots.view(chromium, 1280, 900)
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    return chromium
 
 
 SHOWN = (

@@ -70,7 +70,8 @@ def test_queries_that_were_trained_on_are_refused(twin_cache: Path) -> None:
 def test_a_record_states_memory_and_devices(trained_run: Path, tmp_path: Path) -> None:
     record = evaluate(trained_run, out=tmp_path / "r.json", device="cpu", quiet=True)
     assert record.devices == {"embed": "cpu", "score": "cpu"}
-    assert 0.05 < record.memory["train_rss"] <= record.memory["evaluate_rss"] < 64
+    for stage in ("train_rss", "evaluate_rss"):  # the run may come from another worker's process
+        assert 0.05 < record.memory[stage] < 64
     assert set(record.timings) == {"train_s", "embed_s", "score_s"}
 
 
