@@ -1,15 +1,20 @@
-"""The command that searches in the archive of a run."""
+"""The command that searches in the archive of a run: its answer as a table, JSON, a picture."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crbench.cli.options import AsJson, CacheFile, Device, Quiet, Run, Weights, picture
 from crbench.cli.reports import RecordFile
+
+if TYPE_CHECKING:
+    from crbench.archive.archive import Answer, Search
+
+_STYLES = {True: "green", False: "red", None: ""}
 
 
 def search(
@@ -47,7 +52,7 @@ def search(
     folder.
     """
     from crbench.archive.search import ask, open_search
-    from crbench.draw.strip import as_data, print_answer, strip
+    from crbench.draw.strip import answer_strip
     from crbench.records import read_record
 
     if out is not None:
@@ -62,13 +67,74 @@ def search(
     )
     answer = ask(opened, query, direction, top)
     if out is not None:
-        strip(opened, answer, out)
+        answer_strip(opened, answer, out)
     if as_json:
-        print(json.dumps(as_data(opened, answer), indent=2, ensure_ascii=False))
+        print(json.dumps(_as_data(opened, answer), indent=2, ensure_ascii=False))
         return
-    print_answer(opened, answer)
+    _print_answer(opened, answer)
     if out is not None:
         print(out)
+
+
+def _as_data(search: Search, answer: Answer) -> dict[str, Any]:
+    """The answer as plain data for JSON; ``right`` is null where it is not known."""
+    return {
+        "run": str(search.queries.run.path),
+        "title": search.title,
+        "protocol": search.protocol_name,
+        "of_record": search.record is not None,
+        "direction": answer.direction,
+        "query": answer.query,
+        "query_labels": answer.query_labels,
+        "ranked": answer.ranked,
+        "embed_seconds": answer.embed_seconds,
+        "seconds": answer.seconds,
+        "items": [
+            {
+                "rank": hit.rank,
+                "id": hit.id,
+                "score": hit.score,
+                "labels": hit.labels,
+                "right": hit.right,
+                "own_pair": hit.row == answer.query_row,
+            }
+            for hit in answer.items
+        ],
+    }
+
+
+def _print_answer(search: Search, answer: Answer) -> None:
+    """Print query, items and what they mean."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from crbench.draw.strip import SIGNS, answer_notes
+    from crbench.words import arrow
+
+    console = Console(highlight=False)
+    sensors = {m: search.cache.card.modality(m).name for m in ("a", "b")}
+    console.print(Text(f"{search.title} · {arrow(answer.direction, sensors)}", style="bold"))
+    labels = f": {', '.join(answer.query_labels)}" if answer.query_labels else ""
+    console.print(Text(f"query {answer.query}{labels}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", justify="right")
+    table.add_column("score", justify="right")
+    table.add_column("")
+    table.add_column("id", overflow="fold")
+    if any(hit.labels for hit in answer.items):
+        table.add_column("labels", overflow="fold")
+    for hit in answer.items:
+        name = Text(hit.id)
+        if hit.row == answer.query_row:
+            name.append(" · own pair", style="bold")
+        sign = Text(SIGNS[hit.right], style=_STYLES[hit.right])
+        cells = [Text(str(hit.rank)), Text(f"{hit.score:.4f}"), sign, name]
+        table.add_row(*[*cells, Text(", ".join(hit.labels))][: len(table.columns)])
+    console.print(table)
+    for text in answer_notes(search, answer):
+        console.print(Text(f"- {text}", style="dim"))
 
 
 def register(app: typer.Typer) -> None:

@@ -83,7 +83,8 @@ def by_direction(board: Board, metric: str) -> Figure:
         axes.set_yticks(range(len(rows)), list(reversed(labels)))
         axes.tick_params(axis="y", labelleft=number == 0, length=0, colors=sheet.INK)
         axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.set_xlim(left=0)
+    assert first is not None
+    first.set_xlim(left=0)  # shared: only now are all panels' points known
     return figure
 
 

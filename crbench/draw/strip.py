@@ -1,14 +1,9 @@
-"""The answer of a search: a table in the terminal, plain data, and a strip of thumbnails."""
+"""The answer of a search as a picture: the query and a strip of its nearest items."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from crbench.cards import ModalityCard
 from crbench.draw import sheet
@@ -33,43 +28,10 @@ if TYPE_CHECKING:
 ACROSS = 5  # items in a row of the strip
 SHOWN = 100  # items in a strip at most
 SIGNS = {True: "✓", False: "✗", None: ""}
-STYLES = {True: "green", False: "red", None: ""}
 FRAMES = {True: sheet.RIGHT, False: sheet.WRONG, None: sheet.PLAIN}
 
 
-def as_data(search: Search, answer: Answer) -> dict[str, Any]:
-    """The answer as plain data for JSON; ``right`` is null where it is not known."""
-    return {
-        "run": str(search.queries.run.path),
-        "title": search.title,
-        "protocol": search.protocol_name,
-        "of_record": search.record is not None,
-        "direction": answer.direction,
-        "query": answer.query,
-        "query_labels": answer.query_labels,
-        "ranked": answer.ranked,
-        "embed_seconds": answer.embed_seconds,
-        "seconds": answer.seconds,
-        "items": [
-            {
-                "rank": hit.rank,
-                "id": hit.id,
-                "score": hit.score,
-                "labels": hit.labels,
-                "right": hit.right,
-                "own_pair": own_pair(answer, hit),
-            }
-            for hit in answer.items
-        ],
-    }
-
-
-def own_pair(answer: Answer, hit: Hit) -> bool:
-    """Whether an item is the query's other image."""
-    return hit.row == answer.query_row
-
-
-def words(search: Search, answer: Answer) -> list[str]:
+def answer_notes(search: Search, answer: Answer) -> list[str]:
     """What a reader must know: gallery and protocol, what is right, and whose embeddings."""
     gallery = " + ".join(search.protocol.gallery)
     said = [
@@ -83,33 +45,7 @@ def words(search: Search, answer: Answer) -> list[str]:
     return said
 
 
-def print_answer(search: Search, answer: Answer, console: Console | None = None) -> None:
-    """Print query, items and what they mean."""
-    console = console or Console(highlight=False)
-    sensors = {m: search.cache.card.modality(m).name for m in ("a", "b")}
-    console.print(Text(f"{search.title} · {arrow(answer.direction, sensors)}", style="bold"))
-    labels = f": {', '.join(answer.query_labels)}" if answer.query_labels else ""
-    console.print(Text(f"query {answer.query}{labels}"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", justify="right")
-    table.add_column("score", justify="right")
-    table.add_column("")
-    table.add_column("id", overflow="fold")
-    if any(hit.labels for hit in answer.items):
-        table.add_column("labels", overflow="fold")
-    for hit in answer.items:
-        name = Text(hit.id)
-        if own_pair(answer, hit):
-            name.append(" · own pair", style="bold")
-        sign = Text(SIGNS[hit.right], style=STYLES[hit.right])
-        cells = [Text(str(hit.rank)), Text(f"{hit.score:.4f}"), sign, name]
-        table.add_row(*[*cells, Text(", ".join(hit.labels))][: len(table.columns)])
-    console.print(table)
-    for text in words(search, answer):
-        console.print(Text(f"- {text}", style="dim"))
-
-
-def strip(search: Search, answer: Answer, out: Path) -> Path:
+def answer_strip(search: Search, answer: Answer, out: Path) -> Path:
     """Write a PNG (or PDF) of the query and its items in rows of five, framed green where right,
     red where wrong and grey where that is not known; at most 100 are shown."""
     cache, mine, theirs = search.cache, answer.direction[0], answer.direction[1]
@@ -132,7 +68,7 @@ def strip(search: Search, answer: Answer, out: Path) -> Path:
     heights = [_height(row + [asked] * (n == 0)) for n, row in enumerate(captions)]
     width = 2 * LEFT + (ACROSS + 1) * SIDE + ACROSS * GAP + 0.25
     sensors = {m: cache.card.modality(m).name for m in ("a", "b")}
-    said = [*words(search, answer), channel_words(cache)]
+    said = [*answer_notes(search, answer), channel_words(cache)]
     if len(answer.items) > SHOWN:
         said.append(f"The first {SHOWN} are shown.")
     said = sheet.wrap(" ".join(said), width - 2 * LEFT, size=8.5)
@@ -154,7 +90,7 @@ def strip(search: Search, answer: Answer, out: Path) -> Path:
 
 def _caption(search: Search, answer: Answer, hit: Hit) -> Caption:
     color = FRAMES[hit.right]
-    pair = " · own pair" if own_pair(answer, hit) else ""
+    pair = " · own pair" if hit.row == answer.query_row else ""
     caption: Caption = [(f"{hit.rank}  {SIGNS[hit.right]} {hit.score:.3f}{pair}", color, True)]
     caption += [(text, sheet.FAINT, False) for text in sheet.wrap(hit.id, ROOM, lines=2)]
     if hit.right is None or answer.query_row is None:
