@@ -23,7 +23,7 @@ from crbench.data.cache import blocks, layout
 from crbench.data.cache.quality import findings
 from crbench.data.cache.reading import open_cache
 from crbench.data.cache.verify import progress_bar, scan_all, verify_cache
-from crbench.data.sources import Source, Stream, open_source
+from crbench.data.sources import Packed, Source, open_source
 from crbench.errors import UserError
 from crbench.files import append_jsonl, disk_error, read_jsonl, sha256_json
 
@@ -63,8 +63,8 @@ def build_cache(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(out):
-            if isinstance(source, Stream):
-                source = source.spool(_scratch(out), quiet)
+            if isinstance(source, Packed):
+                source = source.unpack(_raw(out), quiet)
                 _check_source(source, card)
             for note in source.notes:
                 _say(note, quiet)
@@ -112,8 +112,7 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
         os.fsync(handle.fileno())
     os.replace(part, out)
     log.unlink()
-    for path in (_scratch(out), _scratch(out).with_name(_scratch(out).name + ".log")):
-        path.unlink(missing_ok=True)
+    shutil.rmtree(_raw(out), ignore_errors=True)
     for finding in findings(open_cache(out), scans):
         _say(finding, quiet)
     return out
@@ -138,9 +137,9 @@ def _log(out: Path) -> Path:
     return out.with_name(out.name + ".part.log")
 
 
-def _scratch(out: Path) -> Path:
-    """Where a stream keeps what it needs, in this file and its log, until the cache is done."""
-    return out.with_name(out.name + ".part.spool")
+def _raw(out: Path) -> Path:
+    """The folder of what is needed of archives, until the cache is done."""
+    return out.with_name(out.name + ".part.raw")
 
 
 def _say(text: str, quiet: bool) -> None:

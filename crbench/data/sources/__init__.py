@@ -68,12 +68,12 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Raw data that can be read forwards only. ``spool(scratch, quiet)`` reads them once, keeps
-    what is needed in ``scratch`` and ``scratch.log``, and gives the source; it goes on with what
-    an earlier call left there."""
+class Packed:
+    """Raw data in archives. ``unpack(folder, quiet)`` keeps what is needed of them in ``folder``,
+    which the build removes at its end, and gives the source; it goes on with what an earlier call
+    left there."""
 
-    spool: Callable[[Path, bool], Source]
+    unpack: Callable[[Path, bool], Source]
 
 
 def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:
@@ -89,7 +89,7 @@ def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:
     return card.model_copy(update={"source": {**kept, "kind": kind}})
 
 
-def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | Stream:
+def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | Packed:
     """The source named by ``card.source["kind"]``; those with raw data read ``source_dir``."""
     kind = str(card.source.get("kind", ""))
     if not kind:
@@ -101,5 +101,5 @@ def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | S
     if kind not in SOURCES:
         raise unknown("source", kind, SOURCES, where=f"{card.name}, source.kind")
     module, name = SOURCES[kind].split(":")
-    source: Source | Stream = getattr(importlib.import_module(module), name)(card, source_dir)
+    source: Source | Packed = getattr(importlib.import_module(module), name)(card, source_dir)
     return source

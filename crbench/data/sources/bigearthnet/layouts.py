@@ -29,7 +29,7 @@ GET = (
 
 
 class Store(Protocol):
-    """Files of patches: folders, or what a stream left."""
+    """Files of patches: folders, or what was kept of archives."""
 
     def files(self, patch: str) -> Mapping[str, int]:
         """Bytes of each file of a patch by the rest of its name ("_B02.tif"); {} where absent."""
@@ -95,7 +95,7 @@ class Folders:
 
 
 def find(source_dir: Path | None, card: str) -> Layout | list[Path]:
-    """The layout of a folder, or the archives that must be streamed first.
+    """The layout of a folder, or the archives that must be read first.
 
     A folder that holds none, or more than one, is a UserError that says what was looked for.
     """

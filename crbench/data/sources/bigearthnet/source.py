@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
-from crbench.data.sources import Block, Source, Stream
+from crbench.data.sources import Block, Packed, Source
 from crbench.data.sources.bigearthnet import tiff
+from crbench.data.sources.bigearthnet.archives import unpack_archives
 from crbench.data.sources.bigearthnet.labels import classes_of_names, multi_hot
 from crbench.data.sources.bigearthnet.layouts import JSON, Layout, find
 from crbench.data.sources.bigearthnet.members import (
@@ -25,7 +26,6 @@ from crbench.data.sources.bigearthnet.members import (
     splits,
     wanted,
 )
-from crbench.data.sources.bigearthnet.spool import spool_archives
 from crbench.errors import UserError
 from crbench.files import sha256_json
 
@@ -54,7 +54,7 @@ class Chosen:
     notes: list[str]
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Stream:
+def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Packed:
     """The pairs that the card asks for, from folders, or from archives that are streamed once."""
     table = parse(Ben14kTable, card.source, where=f"{card.name}, [source]")
     _check_card(card)
@@ -63,11 +63,12 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Stream:
     if isinstance(found, Layout):
         return _assemble(card, table, want, found)
 
-    def spool(scratch: Path, quiet: bool) -> Source:
-        layout = spool_archives(found, scratch, _keep(want), sha256_json(_asked(want)), quiet)
+    def unpack(folder: Path, quiet: bool) -> Source:
+        choice = ["all"] if want is None else [want.ids, sorted(want.s1.items())]
+        layout = unpack_archives(found, folder, _keep(want), sha256_json(choice), quiet)
         return _assemble(card, table, want, layout)
 
-    return Stream(spool)
+    return Packed(unpack)
 
 
 def _check_card(card: DatasetCard) -> None:
@@ -88,10 +89,6 @@ def _check_card(card: DatasetCard) -> None:
                 where=card.name,
                 fix="its 60 m bands have a sixth of its pixels along a side; BigEarthNet has 120",
             )
-
-
-def _asked(want: Wanted | None) -> list[Any]:
-    return ["all"] if want is None else [want.ids, sorted(want.s1.items())]
 
 
 def _keep(want: Wanted | None) -> Any:

@@ -4,6 +4,7 @@ import errno
 import gzip
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from typing import Any
 import pytest
 
 from crbench.cards import DatasetCard
+from crbench.data.cache import build
 from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
-from crbench.data.sources.bigearthnet import spool
+from crbench.data.sources.bigearthnet import archives
 from crbench.errors import UserError
 from crbench.files import read_jsonl, sha256_file
 
@@ -31,10 +33,10 @@ from crbench.cards import DatasetCard
 from crbench.data.cache import blocks
 from crbench.data.cache import build
 from crbench.data.cache.build import build_cache
-from crbench.data.sources.bigearthnet import spool
-card, raw, out, batch, where, name, calls = sys.argv[1:]
-spool.BATCH_BYTES, left = int(batch), [int(calls)]
-module = {"spool": spool, "build": build, "blocks": blocks}[where]
+from crbench.data.sources.bigearthnet import archives
+card, raw, out, where, name, calls = sys.argv[1:]
+left = [int(calls)]
+module = {"archives": archives, "build": build, "blocks": blocks}[where]
 original = getattr(module, name)
 def once_too_often(*arguments):
     left[0] -= 1
@@ -48,7 +50,6 @@ build_cache(card, out, source_dir=raw, quiet=True)
 
 
 LATE = ("blocks", "write", 99)  # never: there are fewer blocks
-STREAMED = ("build", "_create", 0)  # killed when all archives were read, before any pixel
 
 
 @pytest.fixture
@@ -69,66 +70,73 @@ def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
 
 
+def stop_before_pixels(card: DatasetCard, raw: Path, out: Path) -> None:
+    """A build that ends when all archives are read, before any pixel is written."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, "_create", lambda *_: signal.raise_signal(signal.SIGINT))
+        build_cache(card, out, source_dir=raw, quiet=True)
+
+
+def unpacked(raw: Path) -> list[Path]:
+    """The files of patches in the folder that a build keeps beside its cache."""
+    return sorted(path for path in raw.glob("*/*/*") if path.is_file())
+
+
 def test_killed_builds_end_in_the_same_cache(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
-    """Killed while it streams the first archive, then the second, then while it writes pixels."""
-    out = tmp_path / "killed.h5"
-    scratch, log = tmp_path / "killed.h5.part.spool", tmp_path / "killed.h5.part.spool.log"
-    batches = []
-    for how in (("spool", "append_jsonl", 3), ("spool", "append_jsonl", 9), ("blocks", "write", 0)):
-        assert process(card, raw, out, 4000, *how).wait() == -signal.SIGKILL
+    """Killed while it reads the first archive, then the second, then while it writes pixels."""
+    out, kept = tmp_path / "killed.h5", tmp_path / "killed.h5.part.raw"
+    counts = []
+    for how in (
+        ("archives", "_write_whole", 20), ("archives", "_write_whole", 60), ("blocks", "write", 0),
+    ):  # fmt: skip
+        assert process(card, raw, out, *how).wait() == -signal.SIGKILL
         assert not out.exists()
-        lines = read_jsonl(log)
-        batches.append(sum("files" in line for line in lines))
-        if how == ("spool", "append_jsonl", 3):
-            assert scratch.stat().st_size > lines[-1]["end"], "no batch was torn"
-        finished = [line["finished"] for line in lines if "finished" in line]
-    assert batches[0] < batches[1] < batches[2]
+        counts.append(len(unpacked(kept)))
+    assert counts[:2] == [20, 80], "a file that was whole was written again"
+    finished = [line["finished"] for line in read_jsonl(kept / "log.jsonl")[1:]]
     assert sorted(finished) == sorted(f"{root}.tar.gz" for root in ROOTS)
-    assert process(card, raw, out, 4000, *LATE).wait() == 0
+    assert process(card, raw, out, *LATE).wait() == 0
     whole = build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True)
     assert sha256_file(out) == sha256_file(whole)
-    assert not scratch.exists() and not log.exists()
+    assert not kept.exists()
 
 
 def test_a_finished_archive_is_not_read_again(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
-    """The first archive turns into noise of the same size: a build that goes on does not see it;
-    one whose scratch has lost a byte does."""
-    out = tmp_path / "c.h5"
-    assert process(card, raw, out, 4000, *STREAMED).wait() == -signal.SIGKILL
+    """The archives turn into noise of the same size: a build that goes on does not see it; one
+    whose folder has lost a file does."""
+    out, kept = tmp_path / "c.h5", tmp_path / "c.h5.part.raw"
+    stop_before_pixels(card, raw, out)
     before = open_cache(build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True))
     for root in ROOTS:
         rewritten(
             raw / f"{root}.tar.gz",
             lambda content: b"noise" * (len(content) // 5) + content[: len(content) % 5],
         )
-    scratch = tmp_path / "c.h5.part.spool"
-    kept, noted = scratch.read_bytes(), scratch.with_name(scratch.name + ".log").read_bytes()
+    shutil.copytree(kept, tmp_path / "again.h5.part.raw")
     assert open_cache(build_cache(card, out, source_dir=raw, quiet=True)).digest == before.digest
-    scratch.write_bytes(kept[:5000] + b"lost" + kept[5004:])
-    scratch.with_name(scratch.name + ".log").write_bytes(noted)
-    out.unlink()
+    unpacked(tmp_path / "again.h5.part.raw")[5].unlink()
     with pytest.raises(UserError, match="damaged or cut"):
-        build_cache(card, out, source_dir=raw, quiet=True)
+        build_cache(card, tmp_path / "again.h5", source_dir=raw, quiet=True)
 
 
-def test_scratch_that_lost_bytes_is_mended(
-    card: DatasetCard, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_that_were_lost_or_cut_are_read_again(
+    card: DatasetCard, raw: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(spool, "BATCH_BYTES", 4000)
     out = tmp_path / "c.h5"
-    assert process(card, raw, out, 4000, *STREAMED).wait() == -signal.SIGKILL
-    scratch = tmp_path / "c.h5.part.spool"
-    rewritten(scratch, lambda content: content[:9000] + b"lost" + content[9004:])
+    stop_before_pixels(card, raw, out)
+    files = unpacked(tmp_path / "c.h5.part.raw")
+    rewritten(files[7], lambda content: content[:-1])
+    files[-7].unlink()
     whole = build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True)
     build_cache(card, out, source_dir=raw, quiet=True)
     assert sha256_file(out) == sha256_file(whole)
 
 
-def test_other_archives_or_members_start_the_scratch_anew(
+def test_other_archives_or_members_start_anew(
     card: DatasetCard, raw: Path, made: list[Any], data: ModuleType, tmp_path: Path
 ) -> None:
     out = tmp_path / "c.h5"
-    assert process(card, raw, out, 4000, *STREAMED).wait() == -signal.SIGKILL
+    stop_before_pixels(card, raw, out)
     other = data.patches([(patch.s2, patch.s1) for patch in made][::-1])
     data.write_archives(
         raw,
@@ -234,7 +242,7 @@ def _add(path: Path, *members: tarfile.TarInfo) -> None:
     path.write_bytes(gzip.compress(head + old))
 
 
-@pytest.mark.parametrize("kind", ["..", "absolute", "symlink", "hardlink", "fifo"])
+@pytest.mark.parametrize("kind", ["..", "absolute", "symlink", "hardlink", "fifo", "sparse"])
 def test_path_tricks_are_refused_and_nothing_is_extracted(
     kind: str, card: DatasetCard, raw: Path, made: list[Any], tmp_path: Path
 ) -> None:
@@ -246,16 +254,17 @@ def test_path_tricks_are_refused_and_nothing_is_extracted(
         member.name = f"/tmp/{name}"
     else:
         types = {"symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE, "fifo": tarfile.FIFOTYPE}
-        member.type = types[kind]
-        member.linkname = "" if kind == "fifo" else "../../../etc/passwd"
+        member.type = {**types, "sparse": tarfile.GNUTYPE_SPARSE}[kind]
+        member.linkname = "../../../etc/passwd" if kind.endswith("link") else ""
     path = raw / "BigEarthNet-S1-v1.0.tar.gz"
     _add(path, member)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(UserError, match="plain files alone") as caught:
         build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
     assert name in caught.value.what and str(path) == caught.value.where
-    left = {p.name for p in tmp_path.rglob("*") if p not in before}
-    assert left <= {"c.h5.part.spool", "c.h5.part.spool.log"}
+    kept = tmp_path / "c.h5.part.raw"
+    left = {path for path in tmp_path.rglob("*") if path not in before}
+    assert left == {kept, kept / "0", kept / "log.jsonl"}
 
 
 def test_a_file_that_comes_twice_or_is_too_large(
@@ -299,29 +308,41 @@ def test_damage_inside_a_member_names_member_and_archive(
 def test_a_full_disk_while_streaming_loses_nothing(
     card: DatasetCard, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills at the fourth batch; with space again, the build goes on to the same cache."""
-    monkeypatch.setattr(spool, "BATCH_BYTES", 4000)
-    out, log = tmp_path / "c.h5", tmp_path / "c.h5.part.spool.log"
-    append = spool._Batches.flush
+    """The disk fills at the 31st file; with space again, the build goes on to the same cache."""
+    out, kept = tmp_path / "c.h5", tmp_path / "c.h5.part.raw"
+    write = archives._write_whole
 
-    def fill_up(self: spool._Batches) -> None:
-        if sum("files" in line for line in read_jsonl(log)) == 3:
+    def fill_up(path: Path, content: bytes) -> None:
+        if len(unpacked(kept)) == 30:
             raise OSError(errno.ENOSPC, "No space left on device")
-        append(self)
+        write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(spool._Batches, "flush", fill_up)
+        patch.setattr(archives, "_write_whole", fill_up)
         with pytest.raises(UserError, match="no space left"):
             build_cache(card, out, source_dir=raw, quiet=True)
     assert not out.exists()
-    assert sum("files" in line for line in read_jsonl(log)) == 3
+    assert len(unpacked(kept)) == 30
     build_cache(card, out, source_dir=raw, quiet=True)
     whole = build_cache(card, tmp_path / "whole.h5", source_dir=raw, quiet=True)
     assert sha256_file(out) == sha256_file(whole)
 
 
+def test_a_patch_may_lie_in_two_archives(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
+    """Its files are taken from the first that has them; the rest from the other one."""
+    before = open_cache(build_cache(card, tmp_path / "one.h5", source_dir=raw, quiet=True))
+    path = raw / "BigEarthNet-v1.0.tar.gz"
+    content = gzip.decompress(path.read_bytes())
+    with tarfile.open(path) as archive:
+        middle = archive.getmembers()[20].offset
+    part = content[:middle] + bytes(2 * tarfile.BLOCKSIZE)
+    (raw / "BigEarthNet-part.tar.gz").write_bytes(gzip.compress(part))
+    after = open_cache(build_cache(card, tmp_path / "two.h5", source_dir=raw, quiet=True))
+    assert after.digest == before.digest
+
+
 def test_a_missing_sensor_keeps_what_was_read(card: DatasetCard, raw: Path, tmp_path: Path) -> None:
-    """With one archive all patches are missing; the scratch goes on when the other one comes."""
+    """With one archive all patches are missing; the build goes on when the other one comes."""
     path = raw / "BigEarthNet-v1.0.tar.gz"
     whole = path.read_bytes()
     path.unlink()
@@ -344,25 +365,25 @@ def test_ten_kills_at_random_moments(
     )
     raw = data.write_archives(tmp_path / "raw", data.patches(names, side=120))
     whole, begun = tmp_path / "whole.h5", time.monotonic()
-    assert process(card, raw, whole, 50_000, *LATE).wait() == 0
+    assert process(card, raw, whole, *LATE).wait() == 0
     takes = time.monotonic() - begun
-    out, log = tmp_path / "killed.h5", tmp_path / "killed.h5.part.spool.log"
+    out, kept = tmp_path / "killed.h5", tmp_path / "killed.h5.part.raw"
     chance, seen = random.Random(0), set()
     for kill in range(10):
-        # Streaming is a small share of the time: the first kills are drawn by batch, not by clock.
-        by_batch = kill < 5
-        where = ("spool", "append_jsonl", chance.randrange(2, 14)) if by_batch else LATE
-        build = process(card, raw, out, 50_000, *where)
+        # Reading is a small share of the time: the first kills are drawn by file, not by clock.
+        by_file = kill < 5
+        where = ("archives", "_write_whole", chance.randrange(2, 40)) if by_file else LATE
+        build = process(card, raw, out, *where)
         try:
-            build.wait(timeout=None if by_batch else takes * chance.uniform(0.1, 0.9))
+            build.wait(timeout=None if by_file else takes * chance.uniform(0.1, 0.9))
         except subprocess.TimeoutExpired:
             os.kill(build.pid, signal.SIGKILL)
             build.wait()
         if out.exists():  # it was faster than the kill
             assert sha256_file(out) == sha256_file(whole)
             out.unlink()
-        seen.add(len(read_jsonl(log)) if log.is_file() else 0)
+        seen.add(len(unpacked(kept)))
     assert len(seen) >= 5, "too many kills came at one moment"
-    assert process(card, raw, out, 50_000, *LATE).wait() == 0
+    assert process(card, raw, out, *LATE).wait() == 0
     assert sha256_file(out) == sha256_file(whole)
     assert [path.name for path in tmp_path.glob("killed*")] == ["killed.h5"]

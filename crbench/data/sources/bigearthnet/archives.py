@@ -1,0 +1,211 @@
+"""Archives read once, as a stream: the wanted files are kept in a folder beside the cache.
+
+An archive of BigEarthNet holds millions of files in an order of its own, and a compressed stream
+has no random access. So the files of wanted patches are written, as they come, into a folder that
+is removed when the cache is done. A build that was killed keeps the files that are whole, and never
+reads an archive again that it had finished. Nothing lands where an archive says: its names are
+compared, and a file's name is that of a patch, which leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, cast
+
+from crbench.data.cache.verify import progress_bar
+from crbench.data.sources.bigearthnet.layouts import JSON, Folders, Layout, by_name
+from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
+from crbench.data.sources.bigearthnet.tiff import FACTORS
+from crbench.data.sources.raw import file_fingerprint
+from crbench.errors import UserError
+from crbench.files import append_jsonl, read_jsonl
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_RESTS = (JSON, *(f"_{name}.tif" for name in FACTORS))
+_FILE_NAME = re.compile(rf"(?:{S2_NAME.pattern}|{S1_NAME.pattern})(?:{'|'.join(_RESTS)})")
+_MAX_FILE = 2**20  # a band has 58 kB, its metadata 1 kB: more is no patch
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """What was kept of each archive, by its name: a ``Store``. The first that has a file counts."""
+
+    archives: dict[str, Folders]
+
+    def files(self, patch: str) -> dict[str, int]:
+        """See ``Store``."""
+        sizes: dict[str, int] = {}
+        for folders in self.archives.values():
+            sizes = {**folders.files(patch), **sizes}
+        return sizes
+
+    def _holder(self, patch: str, rest: str) -> str:
+        holders = [n for n, f in self.archives.items() if Path(f.place(patch, rest)).is_file()]
+        return [*holders, *self.archives][0]
+
+    def fetch(self, patch: str, rest: str) -> bytes:
+        """See ``Store``."""
+        return self.archives[self._holder(patch, rest)].fetch(patch, rest)
+
+    def place(self, patch: str, rest: str) -> str:
+        """See ``Store``."""
+        return f"{self._holder(patch, rest)}, {patch}/{patch}{rest}"
+
+
+def unpack_archives(
+    archives: Sequence[Path], raw: Path, keep: Callable[[str], bool], choice: str, quiet: bool
+) -> Layout:
+    """Stream the archives into the folder ``raw`` and give what was kept as a v1 layout.
+
+    ``keep`` says by canonical name whether a patch is wanted, ``choice`` is the digest of that:
+    what was kept for another choice or from other archives is thrown away.
+    """
+    log = raw / "log.jsonl"
+    header = {"archives": file_fingerprint(archives), "choice": choice}
+    lines = read_jsonl(log) if log.is_file() else []
+    if lines[:1] != [header]:
+        shutil.rmtree(raw, ignore_errors=True)
+        raw.mkdir()
+        append_jsonl(log, header)
+        lines = [header]
+    finished = {line["finished"]: line["bytes"] for line in lines[1:]}
+    roots = {archive.name: raw / str(number) for number, archive in enumerate(archives)}
+    with progress_bar(quiet) as progress:
+        for archive in archives:
+            root = roots[archive.name]
+            root.mkdir(exist_ok=True)
+            if finished.get(archive.name) != _bytes(root):  # read for the first time, or files lost
+                _stream(archive, root, keep, progress)
+                if hasattr(os, "sync"):  # what the log says is on the disk is there
+                    os.sync()
+                append_jsonl(log, {"finished": archive.name, "bytes": _bytes(root)})
+    where = ", ".join(roots)
+    patches = dict.fromkeys(name for root in roots.values() for name in sorted(os.listdir(root)))
+    store = _Unpacked({name: Folders({"S1": root, "S2": root}) for name, root in roots.items()})
+    return Layout(f"BigEarthNet v1, archives {where}", store, by_name(patches, where))
+
+
+def _bytes(root: Path) -> int:
+    return sum(file.stat().st_size for patch in os.scandir(root) for file in os.scandir(patch))
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, whenever a kill comes."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.parents[2] / "being-written"
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+class _Watched:
+    """A stream that knows how far it was read and where its last byte other than zero stood."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.position = 0
+        self.content_end = 0
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        if content := len(chunk.rstrip(b"\0")):
+            self.content_end = self.position + content
+        self.position += len(chunk)
+        return chunk
+
+
+def _stream(archive: Path, root: Path, keep: Callable[[str], bool], progress: Progress) -> None:
+    """Write the wanted files of one archive that are not in ``root`` yet, and check it to its end.
+
+    ``gzip`` checks lengths and sums, which ``tarfile`` on its own does not, and an archive must
+    end as archives do: a header that is damaged looks to ``tarfile`` like an end.
+    """
+    try:
+        raw = open(archive, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UserError(f"cannot read this archive ({error.strerror})", where=archive) from error
+    task = progress.add_task(f"{archive.name}: MB", total=archive.stat().st_size >> 20)
+    last = "its beginning"
+    kept = count = 0
+    seen: dict[str, int] = {}  # files of each patch, as bits
+
+    def show() -> None:
+        text = f"{archive.name}: {kept:,} files kept, MB"
+        progress.update(task, completed=raw.tell() >> 20, description=text)
+
+    with raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        watched = _Watched(cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw))
+        try:
+            with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|", bufsize=2**20) as tar:
+                while (member := tar.next()) is not None:
+                    tar.members = []  # type: ignore[attr-defined]  # else it keeps millions
+                    last = f"'{member.name}'"
+                    if (count := count + 1) % 256 == 0:  # a bar costs more than a header
+                        show()
+                    _check_member(member, archive)
+                    if (file := _wanted(member, keep, archive)) is None:
+                        continue
+                    patch, rest = file
+                    bits, bit = seen.get(canonical(patch), 0), 1 << _RESTS.index(rest)
+                    if bits & bit:
+                        raise UserError(f"{last} is in this archive twice", where=archive)
+                    seen[canonical(patch)] = bits | bit
+                    kept += 1
+                    path = root / patch / f"{patch}{rest}"
+                    if not path.is_file() or path.stat().st_size != member.size:
+                        _write_whole(path, cast(IO[bytes], tar.extractfile(member)).read())
+                end = tar.offset
+            while watched.read(2**20):
+                pass
+            show()
+            if watched.content_end > end or watched.position < end + tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("a header is damaged, or its end is missing")
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(
+                f"this archive is damaged or cut, at or after {last} ({error})",
+                where=archive,
+                fix="get it again",
+            ) from error
+
+
+def _check_member(member: tarfile.TarInfo, archive: Path) -> None:
+    """Refuse what an archive of patches never holds: links, devices, files with holes, ways out."""
+    path = PurePosixPath(member.name)
+    plain = member.isdir() or (member.isfile() and not member.issparse())
+    if not plain or path.is_absolute() or ".." in path.parts:
+        kind = "a path that leaves the archive" if plain else "no plain file"
+        raise UserError(
+            f"'{member.name}' is {kind}: archives of BigEarthNet hold plain files alone",
+            where=archive,
+            fix="get the archive from its publisher",
+        )
+
+
+def _wanted(
+    member: tarfile.TarInfo, keep: Callable[[str], bool], archive: Path
+) -> tuple[str, str] | None:
+    """Patch and rest of the name of a file that is to be kept."""
+    parts = member.name.rsplit("/", 2)
+    if not member.isfile() or len(parts) < 2 or not _FILE_NAME.fullmatch(parts[-1]):
+        return None
+    patch, rest = parts[-2], parts[-1][len(parts[-2]) :]
+    if rest not in _RESTS or not parts[-1].startswith(patch) or not keep(canonical(patch)):
+        return None
+    if member.size > _MAX_FILE:
+        raise UserError(
+            f"'{member.name}' has {member.size:,} bytes, more than a band of a patch can have",
+            where=archive,
+            fix="get the archive from its publisher",
+        )
+    return patch, rest
