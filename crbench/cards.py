@@ -14,20 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 
 PACKAGE = Path(__file__).resolve().parent
-KINDS = {"methods": "method", "datasets": "dataset", "methods/studies": "study"}  # folder: word
+# folder: word
+_CARD_WORDS = {"methods": "method", "datasets": "dataset", "methods/studies": "study"}
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -35,6 +29,26 @@ class Strict(BaseModel):
     """A table whose keys are all known: anything else is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def later(before: Any, **rules: Any) -> Any:
+    """The Field of a key that came after files of its table were written; ``before`` is what held
+    until it could be set. At that value it is left out of what is written, so that digests,
+    records and run folders of older files stay what they were."""
+    return Field(default=before, exclude_if=lambda value: bool(value == before), **rules)
+
+
+class Card(Strict):
+    """A card with every choice resolved."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved card: equal cards train equal models on equal data."""
+        return sha256_json(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved card as plain data, as it stands in records and checkpoints."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class TrainTable(Strict):
@@ -64,17 +78,12 @@ class TrainTable(Strict):
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     augment: Literal["none", "dihedral"] = "none"
     eval_batch_size: int = Field(gt=0, default=256)
-    accumulate: int = Field(gt=0, default=1)
-    checkpointing: bool = False
-    compile: bool = False
+    accumulate: int = later(1, gt=0)
+    checkpointing: bool = later(False)
+    compile: bool = later(False)
 
 
-# keys of [train] that cards got later, at the values they had before they could be set: a card
-# that leaves them there is the card it was, in digests, records and run folders
-LATER = {"accumulate": 1, "checkpointing": False, "compile": False}
-
-
-class MethodCard(Strict):
+class MethodCard(Card):
     """A method with every choice resolved. ``model`` and ``loss`` are checked by its class."""
 
     name: str
@@ -88,19 +97,6 @@ class MethodCard(Strict):
     train: TrainTable
     scale: str = "paper"
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the resolved card: equal cards train equal models."""
-        return sha256_json(self.to_dict())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The resolved card as plain data, as it stands in records and checkpoints."""
-        data = self.model_dump(mode="json", by_alias=True)
-        for key, value in LATER.items():
-            if data["train"][key] == value:
-                del data["train"][key]
-        return data
-
 
 class ModalityCard(Strict):
     """One sensor of a pair: bands in their stored order, native size (H, W) in pixels.
@@ -111,7 +107,7 @@ class ModalityCard(Strict):
     name: str
     sensor: str
     bands: list[str] = Field(min_length=1)
-    use: list[str] | None = Field(default=None, min_length=1)
+    use: list[str] | None = later(None, min_length=1)
     size: tuple[int, int]
     dtype: str
     units: str
@@ -142,14 +138,6 @@ class ModalityCard(Strict):
         """The bands that a model sees, in its order."""
         return self.bands if self.use is None else self.use
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: Any) -> dict[str, Any]:
-        """Without ``use`` where it is not used: the digest of an older card stays."""
-        found: dict[str, Any] = handler(self)
-        if self.use is None:
-            found.pop("use", None)
-        return found
-
 
 class LabelsCard(Strict):
     """Relevance: ``multi`` (label sets overlap), ``single`` (same class) or ``none`` (pairs)."""
@@ -167,18 +155,10 @@ class ProtocolCard(Strict):
 
     query: list[str] = Field(min_length=1)
     gallery: list[str] = Field(min_length=1)
-    exclude: Literal["self", "place"] = "self"
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: Any) -> dict[str, Any]:
-        """Without the keys that are not used: the digest of an older card stays."""
-        found: dict[str, Any] = handler(self)
-        if self.exclude == "self":
-            del found["exclude"]
-        return found
+    exclude: Literal["self", "place"] = later("self")
 
 
-class DatasetCard(Strict):
+class DatasetCard(Card):
     """A paired dataset with every choice resolved."""
 
     name: str
@@ -207,22 +187,11 @@ class DatasetCard(Strict):
         return self
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of the resolved card."""
-        return sha256_json(self.to_dict())
-
-    @property
     def content(self) -> dict[str, Any]:
         """What a cache is made from: the card without its words and its protocols."""
         keys = {"name", "a", "b", "labels", "train_splits", "source", "scale"}
-        found = self.model_dump(mode="json", by_alias=True, include=keys)
-        for modality in (found["a"], found["b"]):
-            modality.pop("use", None)
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """The resolved card as plain data."""
-        return self.model_dump(mode="json", by_alias=True)
+        unchosen = {"a": {"use"}, "b": {"use"}}  # bands are chosen from what a cache holds
+        return self.model_dump(mode="json", by_alias=True, include=keys, exclude=unchosen)
 
     def modality(self, which: str) -> ModalityCard:
         """The card of modality ``"a"`` or ``"b"``."""
@@ -243,15 +212,15 @@ class DatasetCard(Strict):
         return parse(DatasetCard, table, where="--bands")
 
 
-def folder(kind: str) -> Path:
-    """Where cards of ``kind`` (see ``KINDS``) lie: in the wheel, else in the checkout."""
+def card_folder(kind: str) -> Path:
+    """Where cards of ``kind`` (see ``_CARD_WORDS``) lie: in the wheel, else in the checkout."""
     installed = PACKAGE / "_cards" / kind
     return installed if installed.is_dir() else PACKAGE.parent / kind
 
 
 def names(kind: str) -> list[str]:
     """Names of the cards of ``kind`` that ship with the project, sorted."""
-    return sorted(path.stem for path in folder(kind).glob("*.toml"))
+    return sorted(path.stem for path in card_folder(kind).glob("*.toml"))
 
 
 def load_method(
@@ -328,11 +297,11 @@ def _resolve(
 
 def read_table(kind: str, name: str) -> dict[str, Any]:
     """A card's TOML as it stands in the file; ``name`` is a name of ``kind`` or a .toml path."""
-    path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else card_folder(kind) / f"{name}.toml"
     if "/" in name and not name.endswith(".toml") or not path.is_file():
         if name.endswith(".toml"):
             raise UserError("no such card", where=path, fix="check the path")
-        raise unknown(KINDS[kind], name, names(kind))
+        raise unknown(_CARD_WORDS[kind], name, names(kind))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

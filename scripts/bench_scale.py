@@ -22,8 +22,8 @@ from bench_scoring import reset_peak, resident
 from crbench import machine as provenance
 from crbench.scoring import Items
 from crbench.scoring.approximate import recall
-from crbench.scoring.index import Index, nearest
-from crbench.scoring.metrics import Task, make_task, measure
+from crbench.scoring.index import Index, nearest_candidates
+from crbench.scoring.metrics import RankingTask, make_task, measure
 from crbench.scoring.tiles import fixed_point, workers
 
 CENTRES = 1_000
@@ -66,7 +66,7 @@ def main() -> None:
         print(json.dumps(about | {"points": points}))
 
 
-def problem(n: int, queries: int, dims: int) -> tuple[Task, np.ndarray, np.ndarray]:
+def problem(n: int, queries: int, dims: int) -> tuple[RankingTask, np.ndarray, np.ndarray]:
     """Queries that are not in the gallery, as codes; 20 classes."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((CENTRES, dims), dtype=np.float32)
@@ -87,7 +87,7 @@ def problem(n: int, queries: int, dims: int) -> tuple[Task, np.ndarray, np.ndarr
 
 
 def cost(
-    kind: str, task: Task, query: np.ndarray, gallery: np.ndarray, threads: int
+    kind: str, task: RankingTask, query: np.ndarray, gallery: np.ndarray, threads: int
 ) -> dict[str, Any]:
     """Seconds to build, milliseconds per query (each on the clock and of cores), peak GiB above
     the vectors, recall."""
@@ -107,7 +107,7 @@ def cost(
     else:
         index = Index(kind, gallery, max(KS))
         built = now()
-        candidates = nearest(index, task, query, np.arange(len(gallery)))
+        candidates = nearest_candidates(index, task, query, np.arange(len(gallery)))
         spent = now() - built
         extra = resident("VmHWM") - before
         values = recall(task, query, gallery, candidates, np.arange(len(query)), threads)

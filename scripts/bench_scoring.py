@@ -30,7 +30,14 @@ from typing import Any
 import numpy as np
 
 from crbench.scoring import Items
-from crbench.scoring.metrics import Found, Task, make_task, measure, nothing_found, rank_rows
+from crbench.scoring.metrics import (
+    QueryValues,
+    RankingTask,
+    empty_values,
+    make_task,
+    measure,
+    rank_rows,
+)
 from crbench.scoring.tiles import QUERY_TILE, fixed_point, score_tile, workers
 from crbench.words import KS
 
@@ -59,7 +66,7 @@ def main() -> None:
             print(f"{key:20s} {value}")
 
 
-def problem(queries: int, gallery: int, ks: tuple[int, ...]) -> Task:
+def problem(queries: int, gallery: int, ks: tuple[int, ...]) -> RankingTask:
     """Queries that are not in the gallery, labels of equal frequency stored class by class."""
     rng = np.random.default_rng(0)
     q = Items(np.array([f"q{i}" for i in range(queries)]), rng.integers(0, CLASSES, queries))
@@ -95,7 +102,7 @@ def given_scores(args: argparse.Namespace) -> dict[str, float]:
     relevant = relevance.query[:, None] == relevance.gallery[None, :]
     order = np.argsort(relevance.query, kind="stable")
     grouped = scores[order]  # rank_rows takes the rows of its block, equal labels together
-    found = nothing_found(task)
+    found = empty_values(task)
     few = range(min(4, args.queries))
     many = range(min(32, args.queries))
     names = [f"g{i}" for i in range(args.gallery)]
@@ -144,7 +151,7 @@ def given_scores(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def difference(found: Found, theirs: dict[str, Any], torch_values: np.ndarray) -> float:
+def difference(found: QueryValues, theirs: dict[str, Any], torch_values: np.ndarray) -> float:
     """Largest difference of our AP and P@5 from the other programs' values."""
     gaps = [np.abs(torch_values[0] - found.ap), np.abs(torch_values[1] - found.precision[:, 0])]
     gaps.append(np.abs(np.array(theirs["ap"]) - found.ap[: len(theirs["ap"])]))

@@ -116,3 +116,25 @@ def test_unknown_names_come_with_the_nearest() -> None:
     with pytest.raises(UserError) as caught:
         cards.load_method("cr-jepa", scale="tinny")
     assert "tiny" in str(caught.value)
+
+
+def test_keys_that_came_later_are_written_only_where_they_are_set(tmp_path: Path) -> None:
+    path = card(tmp_path)
+    old = cards.load_method(path)
+    assert "accumulate" not in old.to_dict()["train"]
+    wider = tmp_path / "wider.toml"
+    wider.write_text(CARD.replace("clip = 1.0", "clip = 1.0\naccumulate = 1\ncompile = false"))
+    assert cards.load_method(str(wider)).digest == old.digest
+    wider.write_text(CARD.replace("clip = 1.0", "clip = 1.0\naccumulate = 2\ncompile = true"))
+    new = cards.load_method(str(wider))
+    assert new.to_dict()["train"].items() >= {"accumulate": 2, "compile": True}.items()
+    assert new.digest != old.digest
+    assert cards.parse(cards.MethodCard, new.to_dict(), where="there and back") == new
+
+    plain = cards.load_dataset("ben-14k")
+    assert "use" not in plain.to_dict()["a"]
+    chosen = plain.with_bands(["a=VH"])
+    assert chosen.to_dict()["a"]["use"] == ["VH"]
+    assert chosen.digest != plain.digest
+    assert chosen.content == plain.content  # the same cache serves both
+    assert "exclude" not in plain.to_dict()["protocols"][plain.protocol]

@@ -51,7 +51,7 @@ def check(python: Path, cwd: Path) -> str:
     assert run(crbench, "--version", cwd=cwd).stdout.startswith("crbench ")
     assert run(python, "-m", "crbench", "--help", cwd=cwd).stdout
     code = "import crbench; from crbench import cards; print(crbench.__file__)"
-    return run(python, "-c", f"{code}; print(cards.folder('methods'))", cwd=cwd).stdout
+    return run(python, "-c", f"{code}; print(cards.card_folder('methods'))", cwd=cwd).stdout
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from torch import Tensor
 from crbench.errors import UserError
 from crbench.scoring import ranking
 from crbench.scoring.engine import RankBlock, Ranker, available_memory
-from crbench.scoring.metrics import Found, Task
-from crbench.scoring.relevance import judge
+from crbench.scoring.metrics import QueryValues, RankingTask
+from crbench.scoring.relevance import judge_labels
 from crbench.scoring.tiles import GRID_BITS, Map
 from crbench.words import PAIR_KS
 
@@ -33,7 +33,12 @@ def ranker_on(device: torch.device, rows: int | None = None) -> Ranker:
     """A ranker for ``scoring.Engine``; ``rows`` queries at a time (default: by memory)."""
 
     def ranker(
-        task: Task, query: np.ndarray, gallery: np.ndarray, found: Found, run: Map, tile: Any
+        task: RankingTask,
+        query: np.ndarray,
+        gallery: np.ndarray,
+        found: QueryValues,
+        run: Map,
+        tile: Any,
     ) -> tuple[int, RankBlock]:
         held = torch.from_numpy(gallery).to(device)
         check_arithmetic(query, gallery, held)
@@ -78,10 +83,10 @@ def check_arithmetic(query: np.ndarray, gallery: np.ndarray, held: Tensor) -> No
 class _Job:
     """One direction: what is ranked, and where the values go."""
 
-    task: Task
+    task: RankingTask
     query: np.ndarray
     gallery: Tensor
-    found: Found
+    found: QueryValues
     run: Map
     codes: Tensor | None = field(init=False, default=None)
 
@@ -116,7 +121,9 @@ class _Job:
         score = line[at, self._on(self.task.pair[block[rows]])][:, None]
         above, size = (x[:, 0] for x in _places(ordered[at], score))
         for row, q in enumerate(block[rows]):
-            self.found.pair[q] = ranking.recall_of(above[row], size[row], np.asarray(PAIR_KS))
+            self.found.pair[q] = ranking.recall_from_counts(
+                above[row], size[row], np.asarray(PAIR_KS)
+            )
 
     def _cuts(self, block: np.ndarray, ordered: Tensor) -> list[ranking.Cuts]:
         k = np.minimum(np.asarray(self.task.ks), self.task.sizes[block][:, None])
@@ -131,7 +138,7 @@ class _Job:
         """Values by label of queries (n,) that all have the same labels."""
         relevance = self.task.relevance
         assert relevance is not None
-        relevant, judged = judge(relevance, int(relevance.query[block[0]]))
+        relevant, judged = judge_labels(relevance, int(relevance.query[block[0]]))
         at = self._on(np.flatnonzero(relevant[relevance.gallery]))
         hits = torch.sort(line[:, at], dim=1).values
         above, size = _places(ordered, hits)
@@ -143,9 +150,11 @@ class _Job:
             q, cut = int(block[row]), cuts[row]
             high, equal = (x[row, x.shape[1] - kept[row] :] for x in (above, size))
             if len(high):
-                found = ranking.average_precision_of(high + equal, equal > 1, high.__getitem__)
+                found = ranking.average_precision_from_counts(
+                    high + equal, equal > 1, high.__getitem__
+                )
                 self.found.ap[q] = found
-            self.found.precision[q] = ranking.precision_of(cut, better[row], level[row])
+            self.found.precision[q] = ranking.precision_from_counts(cut, better[row], level[row])
 
         self.run(one, range(len(block)))
         if judged is not None:
@@ -163,7 +172,7 @@ class _Job:
             better, values = _picked(scores, scores > last)
             level, _ = _picked(scores, scores == last)
             for i, cut in enumerate(part):
-                self.found.items[:, block[start + i]] = ranking.means_of(
+                self.found.items[:, block[start + i]] = ranking.means_from_items(
                     cut, values[i], relevance.gallery[better[i]], relevance.gallery[level[i]],
                     judged,
                 )  # fmt: skip

@@ -14,7 +14,7 @@ from crbench.run.devices import device_name, pick_device
 from crbench.run.progress import scoring_bar
 from crbench.run.ranks import Ranks, threads_here
 from crbench.scoring import Items, health, score_directions
-from crbench.scoring.index import KINDS
+from crbench.scoring.index import INDEX_KINDS
 
 RESAMPLES = 1000
 
@@ -32,8 +32,8 @@ class How:
     def __post_init__(self) -> None:
         if self.approximate is None:
             return
-        if self.approximate not in KINDS:
-            raise unknown("index", self.approximate, KINDS, where="--approximate")
+        if self.approximate not in INDEX_KINDS:
+            raise unknown("index", self.approximate, INDEX_KINDS, where="--approximate")
         if self.ranks.size > 1:
             raise UserError(
                 "an approximate search runs in one process",

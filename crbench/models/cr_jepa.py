@@ -30,7 +30,7 @@ from crbench.words import DIRECTIONS, MODALITIES, Modality, Role
 # which head serves a kind of direction: the first of these that a retrieval loss trains, else the
 # first that is there. So a head that alone is trained serves all four, and per-modality heads,
 # whose spaces are not aligned, serve across modalities only where there is nothing else.
-PREFERRED = {"same": ("same", "uni", "cross"), "cross": ("cross", "uni", "same")}
+_PREFERRED = {"same": ("same", "uni", "cross"), "cross": ("cross", "uni", "same")}
 
 
 class Routes(Strict):
@@ -42,7 +42,7 @@ class Routes(Strict):
     ba: float = Field(ge=0)
 
 
-class Model(Strict):
+class CRJEPAModelTable(Strict):
     """The ``[model]`` table."""
 
     image_size: int = Field(gt=0)
@@ -63,7 +63,7 @@ class Model(Strict):
     mask_pairing: Literal["independent", "shared"]
 
     @model_validator(mode="after")
-    def _fits(self) -> Model:
+    def _fits(self) -> CRJEPAModelTable:
         if self.image_size % self.patch_size or self.image_size < 2 * self.patch_size:
             raise ValueError("image_size must be a multiple of patch_size, at least twice it")
         if self.width % self.num_heads:
@@ -73,7 +73,7 @@ class Model(Strict):
         return self
 
 
-class Loss(Strict):
+class CRJEPALossTable(Strict):
     """The ``[loss]`` table: weights λ, 0 switches a term off."""
 
     pred: float = Field(ge=0)
@@ -89,14 +89,14 @@ class Loss(Strict):
     sig_knots: int = Field(gt=1)
 
 
-class Config(Strict):
+class CRJEPAConfig(Strict):
     """The card's two tables, and what they must agree on."""
 
-    model: Model
-    loss: Loss
+    model: CRJEPAModelTable
+    loss: CRJEPALossTable
 
     @model_validator(mode="after")
-    def _agree(self) -> Config:
+    def _agree(self) -> CRJEPAConfig:
         for head in ("same", "cross", "uni"):
             if getattr(self.loss, head) and head not in self.model.retrieval_heads:
                 raise ValueError(f"loss.{head} needs '{head}' in model.retrieval_heads, or to be 0")
@@ -112,7 +112,7 @@ class Config(Strict):
 class CRJEPA(Method):
     """Stems, trunk(s), predictors and heads as the card's keys choose them."""
 
-    Config = Config
+    Config = CRJEPAConfig
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)
@@ -234,10 +234,10 @@ class CRJEPA(Method):
         return {view: self._head(view, modality)(pooled).float() for view in views}
 
     def view(self, modality: Modality, direction: str, role: Role) -> str:
-        """The head that serves ``direction``; see ``PREFERRED``."""
+        """The head that serves ``direction``; see ``_PREFERRED``."""
         there = [
             view
-            for view in PREFERRED["same" if direction[0] == direction[1] else "cross"]
+            for view in _PREFERRED["same" if direction[0] == direction[1] else "cross"]
             if view in self.config.model.retrieval_heads
         ]
         trained = [view for view in there if getattr(self.config.loss, view)]

@@ -31,7 +31,7 @@ from crbench.models.vit import Trunk, gather, init_weights, sincos_positions
 from crbench.words import DIRECTIONS, Modality, Role
 
 
-class Model(EncoderTable):
+class REJEPAModelTable(EncoderTable):
     """The ``[model]`` table."""
 
     modalities: Literal["ab", "a", "b"]
@@ -39,23 +39,23 @@ class Model(EncoderTable):
     predictor_heads: int = Field(gt=0)
 
 
-class Loss(VICRegTable):
+class REJEPALossTable(VICRegTable):
     """The ``[loss]`` table: weights of the terms."""
 
     pred: float = Field(ge=0)
 
 
-class Config(Strict):
+class REJEPAConfig(Strict):
     """The card's two tables."""
 
-    model: Model
-    loss: Loss
+    model: REJEPAModelTable
+    loss: REJEPALossTable
 
 
 class BlockPredictor(nn.Module):
     """A narrow ViT: context tokens and one mask token per target, each block by itself."""
 
-    def __init__(self, table: Model) -> None:
+    def __init__(self, table: REJEPAModelTable) -> None:
         super().__init__()
         inner = table.predictor_width
         self.enter = nn.Linear(table.width, inner)
@@ -82,7 +82,7 @@ class BlockPredictor(nn.Module):
 class REJEPA(Method):
     """Context encoder, its moving average as target encoder, predictor."""
 
-    Config = Config
+    Config = REJEPAConfig
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)

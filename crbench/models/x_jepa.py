@@ -31,10 +31,10 @@ from crbench.models.predictors import CrossAttention
 from crbench.models.vit import LayerNorm, gather, init_weights
 from crbench.words import MODALITIES, Modality, Role
 
-OTHER: dict[Modality, Modality] = {"a": "b", "b": "a"}
+_OTHER: dict[Modality, Modality] = {"a": "b", "b": "a"}
 
 
-class Model(EncoderTable):
+class XJEPAModelTable(EncoderTable):
     """The ``[model]`` table.
 
     ``cross_context``: keys and values of the predictor's cross-attention are the tokens of the
@@ -49,18 +49,18 @@ class Model(EncoderTable):
     weights: Literal["online", "ema"]
 
 
-class Loss(VICRegTable):
+class XJEPALossTable(VICRegTable):
     """The ``[loss]`` table: weights of the terms."""
 
     l2: float = Field(ge=0)
     psa: float = Field(ge=0)
 
 
-class Config(Strict):
+class XJEPAConfig(Strict):
     """The card's two tables."""
 
-    model: Model
-    loss: Loss
+    model: XJEPAModelTable
+    loss: XJEPALossTable
 
 
 class CrossBlock(nn.Module):
@@ -99,7 +99,7 @@ class CrossPredictor(nn.Module):
     usual residual around their MLP.
     """
 
-    def __init__(self, table: Model) -> None:
+    def __init__(self, table: XJEPAModelTable) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             CrossBlock(table.width, table.num_heads, table.mlp_ratio)
@@ -133,7 +133,7 @@ class CrossPredictor(nn.Module):
 class XJEPA(Method):
     """Two encoders, their moving averages as target encoders, two predictors, shared queries."""
 
-    Config = Config
+    Config = XJEPAConfig
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)
@@ -164,7 +164,7 @@ class XJEPA(Method):
                 m: gather(normalised(self.targets[m](batch[m], m)), places) for m in MODALITIES
             }
         terms: dict[str, list[Tensor]] = {}
-        for source, goal in OTHER.items():
+        for source, goal in _OTHER.items():
             other = source if table.cross_context == "query" else goal
             queries = self._queries(places)
             predicted = self.predictors[source](

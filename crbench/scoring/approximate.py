@@ -6,37 +6,40 @@ and belongs to every number made from them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 import numpy as np
 
 from crbench.scoring import ranking
 from crbench.scoring.engine import rows_in_memory
-from crbench.scoring.index import Candidates, Index, nearest
-from crbench.scoring.metrics import PerQuery, Progress, Task, finish, make_task, nothing_found
-from crbench.scoring.protocol import Items, check_directions, check_ks
-from crbench.scoring.relevance import judge
-from crbench.scoring.score import Pair, check_sets, codes_of, summarise
+from crbench.scoring.index import Candidates, Index, nearest_candidates
+from crbench.scoring.metrics import (
+    PerQuery,
+    Progress,
+    RankingTask,
+    empty_values,
+    make_task,
+    named_values,
+)
+from crbench.scoring.protocol import Arrays, Items, check_directions, check_ks
+from crbench.scoring.relevance import judge_labels
+from crbench.scoring.score import SummaryOptions, check_sets, codes_of, summarise
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, score_tile, workers
 from crbench.words import KS, PAIR_KS
 
-SAMPLE = 256  # queries on which recall is measured
+_SAMPLE = 256  # queries on which recall is measured
 
 
 def score_approximately(
-    embeddings: Mapping[str, Pair],
+    embeddings: Mapping[str, Arrays],
     query: Items,
     gallery: Items,
     kind: str,
     *,
-    label_kind: str,
-    classes: Sequence[str] = (),
-    ks: Sequence[int] = KS,
-    resamples: int = 1000,
-    seed: int = 0,
     threads: int | None = None,
     progress: Progress | None = None,
+    **options: Unpack[SummaryOptions],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """As :func:`score_directions`, without ``map``, from the candidates of an index of ``kind``.
 
@@ -45,8 +48,8 @@ def score_approximately(
     k or better, mean over ``sample`` queries drawn by ``seed``. The tied share is that of the
     candidates.
     """
-    ks = check_ks(ks)
-    query, gallery = check_sets(query, gallery, label_kind, len(classes))
+    label_kind, ks = options["label_kind"], check_ks(options.get("ks", KS))
+    query, gallery = check_sets(query, gallery, label_kind, len(options.get("classes", ())))
     measured: dict[str, PerQuery] = {}
     facts: dict[str, Any] = {"kind": kind, "parameters": {}, "recall": {}}
     by_id = np.argsort(np.argsort(gallery.ids, kind="stable"), kind="stable")
@@ -54,35 +57,25 @@ def score_approximately(
         task = make_task(direction, query, gallery, label_kind, ks)
         q, g = codes_of(task, embeddings[direction], query, gallery)
         index = Index(kind, g, max(ks))
-        found = nearest(index, task, q, by_id)
-        measured[direction] = measure_candidates(task, query.ids, found)
-        drawn = np.random.default_rng([seed, 2]).permutation(len(q))[:SAMPLE]
+        candidates = nearest_candidates(index, task, q, by_id)
+        measured[direction] = measure_candidates(task, query.ids, candidates)
+        drawn = np.random.default_rng([options.get("seed", 0), 2]).permutation(len(q))[:_SAMPLE]
         drawn = np.sort(drawn)
         facts["parameters"][direction] = index.parameters
-        facts["recall"][direction] = recall(task, q, g, found, drawn, threads)
+        facts["recall"][direction] = recall(task, q, g, candidates, drawn, threads)
         facts["sample"] = len(drawn)
         if progress is not None:
             progress(direction, len(q), len(q))
-    result = summarise(
-        measured,
-        query,
-        gallery,
-        label_kind=label_kind,
-        classes=classes,
-        ks=ks,
-        resamples=resamples,
-        seed=seed,
-    )
-    return result, facts
+    return summarise(measured, query, gallery, **options), facts
 
 
-def measure_candidates(task: Task, ids: np.ndarray, found: Candidates) -> PerQuery:
+def measure_candidates(task: RankingTask, ids: np.ndarray, candidates: Candidates) -> PerQuery:
     """Values per query, as :func:`metrics.measure` gives them, without ``map``."""
-    values = nothing_found(task)
+    values = empty_values(task)
     ks, tied, total = np.asarray(task.ks), 0, 0
-    for q in range(len(found.places)):
-        kept = found.places[q] >= 0
-        near, line = found.places[q][kept], found.scores[q][kept]
+    for q in range(len(candidates.rows)):
+        kept = candidates.rows[q] >= 0
+        near, line = candidates.rows[q][kept], candidates.scores[q][kept]
         ascending = line[::-1]
         tied += ranking.count_tied(ranking.repeats(ascending))
         total += len(near)
@@ -95,21 +88,21 @@ def measure_candidates(task: Task, ids: np.ndarray, found: Candidates) -> PerQue
         if task.relevance is None:
             continue
         codes = task.relevance.gallery[near]
-        relevant, judged = judge(task.relevance, int(task.relevance.query[q]))
+        relevant, judged = judge_labels(task.relevance, int(task.relevance.query[q]))
         cut = ranking.cuts(ascending, ks)
         values.precision[q] = ranking.precision_at(cut, ascending[relevant[codes][::-1]])
         if judged is not None:
             values.items[:, q] = ranking.means_at(cut, line, codes, judged)
-    part = finish(task, ids, values, tied / max(total, 1))
+    part = named_values(task, ids, values, tied / max(total, 1))
     part.values.pop("map", None)
     return part
 
 
 def recall(
-    task: Task,
+    task: RankingTask,
     query: np.ndarray,
     gallery: np.ndarray,
-    found: Candidates,
+    candidates: Candidates,
     rows: np.ndarray,
     threads: int | None = None,
 ) -> dict[str, float]:
@@ -127,5 +120,5 @@ def recall(
                 for k in task.ks:
                     top = min(k, int(task.sizes[q]))
                     least = ascending[len(ascending) - top]
-                    reached[str(k)].append(float((found.scores[q, :top] >= least).mean()))
+                    reached[str(k)].append(float((candidates.scores[q, :top] >= least).mean()))
     return {k: float(np.mean(values)) for k, values in reached.items()}

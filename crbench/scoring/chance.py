@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from crbench.scoring.metrics import Found, PerQuery, Task, finish, nothing_found
-from crbench.scoring.relevance import judge
+from crbench.scoring.metrics import PerQuery, QueryValues, RankingTask, empty_values, named_values
+from crbench.scoring.relevance import judge_labels
 from crbench.words import PAIR_KS
 
 
-def chance(task: Task, ids: np.ndarray) -> PerQuery:
+def chance(task: RankingTask, ids: np.ndarray) -> PerQuery:
     """Expected values of a random ranking for every query of ``task``; ``ids`` (Nq,)."""
-    found = nothing_found(task)
+    expected = empty_values(task)
     sizes = task.sizes
     if task.pair is not None:
         paired = task.pair >= 0
-        found.pair[paired] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
+        expected.pair[paired] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
     if task.relevance is not None:
-        _by_label(task, found)
-    return finish(task, ids, found, float("nan"))
+        _by_label(task, expected)
+    return named_values(task, ids, expected, float("nan"))
 
 
-def _by_label(task: Task, found: Found) -> None:
+def _by_label(task: RankingTask, expected: QueryValues) -> None:
     """Queries with the same labels, own item or none, and group have the same chance."""
     relevance = task.relevance
     assert relevance is not None
@@ -35,24 +35,26 @@ def _by_label(task: Task, found: Found) -> None:
     member = member.reshape(-1)
     rows = np.argsort(member, kind="stable")
     ends = np.cumsum(np.bincount(member, minlength=len(keys)))
-    for (code, own, place), start, end in zip(keys.tolist(), [0, *ends[:-1]], ends, strict=True):
+    for (code, own, group_code), start, end in zip(
+        keys.tolist(), [0, *ends[:-1]], ends, strict=True
+    ):
         at = rows[start:end]
-        relevant, judged = judge(relevance, code)
+        relevant, judged = judge_labels(relevance, code)
         present = counts.copy()
         if own >= 0:
             present[own] -= 1
         if task.groups is not None:
-            inside = relevance.gallery[task.groups[1] == place]
+            inside = relevance.gallery[task.groups[1] == group_code]
             present -= np.bincount(inside, minlength=len(counts))
         n, m = int(present.sum()), int(present[relevant].sum())
         if m:
-            found.ap[at] = average_precision(n, m, harmonic[n])
-        found.precision[at] = m / n
+            expected.ap[at] = expected_average_precision(n, m, harmonic[n])
+        expected.precision[at] = m / n
         if judged is not None:
-            found.items[:, at] = ((judged * present).sum(axis=1) / n)[:, None, None]
+            expected.items[:, at] = ((judged * present).sum(axis=1) / n)[:, None, None]
 
 
-def average_precision(n: int, m: int, harmonic: float) -> float:
+def expected_average_precision(n: int, m: int, harmonic: float) -> float:
     """Expected AP of a random order of ``n`` items, ``m`` of them relevant, H_n = ``harmonic``.
 
     The item at rank i is relevant with probability m/n, and then each earlier one with (m−1)/(n−1):

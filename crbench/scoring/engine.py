@@ -17,8 +17,8 @@ from crbench.scoring.tiles import Map
 
 # Ranks the queries at the given positions (n,), fills in what it finds, returns the tied scores.
 RankBlock = Callable[[np.ndarray], int]
-# From metrics.Task, query codes, gallery codes, metrics.Found to be filled, mapper and tile: the
-# number of queries that fit into memory at a time, and the function that ranks them.
+# From metrics.RankingTask, query codes, gallery codes, metrics.QueryValues to be filled, mapper
+# and tile: the number of queries that fit into memory at a time, and the function that ranks them.
 Ranker = Callable[[Any, np.ndarray, np.ndarray, Any, Map, tuple[int, int]], tuple[int, RankBlock]]
 
 SHARE = 8  # of the available memory that a block of scores may take: one part in this many

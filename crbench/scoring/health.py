@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crbench.scoring.protocol import check_directions
+from crbench.scoring.protocol import Arrays, check_directions
 from crbench.scoring.tiles import GRID_BITS, fixed_point, one_blas_thread
 from crbench.words import SAME_MODAL
 
@@ -20,11 +20,8 @@ THRESHOLDS = {
 _ROWS = 8192
 
 
-Pair = tuple[np.ndarray, np.ndarray]
-
-
 def health(
-    embeddings: Mapping[str, Pair], tied_share: Mapping[str, float] | None = None
+    embeddings: Mapping[str, Arrays], tied_share: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Health of the embeddings that serve each direction, given as in ``score_directions``.
 

@@ -59,7 +59,7 @@ def resampled_means(columns: np.ndarray, resamples: int, seed: int) -> np.ndarra
     return out
 
 
-def resampled(
+def resampled_metrics(
     measured: Mapping[str, PerQuery], ks: Sequence[int], resamples: int, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
     """``(resamples,)`` values of each metric in each direction, under the same draws."""
@@ -150,7 +150,9 @@ def _runs(
     seed: int,
 ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, np.ndarray]]]:
     """Per direction and metric: values (S,) of the runs, and their resamples (S, B)."""
-    spread = [resampled({d: run[d] for d in directions}, ks, resamples, seed) for run in runs]
+    spread = [
+        resampled_metrics({d: run[d] for d in directions}, ks, resamples, seed) for run in runs
+    ]
     point = [{d: mean_arrays(run[d].values, ks) for d in directions} for run in runs]
     stacked = [
         {d: {m: np.stack([part[d][m] for part in parts]) for m in parts[0][d]} for d in directions}

@@ -14,19 +14,19 @@ import numpy as np
 from crbench.scoring import ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import Items, positions_of
-from crbench.scoring.relevance import Relevance, judge, relevance_of
+from crbench.scoring.relevance import Relevance, judge_labels, relevance_of
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
 from crbench.words import PAIR_KS, SAME_MODAL
 
-ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge's values
+ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge_labels's values
 HERE = Engine()
 _CHUNK = 8  # rows per task: small enough to share out evenly
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One direction to rank: relevance by label, the query's own place in the gallery, cut-offs.
+class RankingTask:
+    """One direction to rank: relevance by label, the query's own row in the gallery, cut-offs.
 
     ``own`` (Nq,) is the gallery position left out of a query's ranking, ``pair`` (Nq,) the one that
     ``pair_r`` looks for, both −1 where there is none; ``pair`` is None in same-modal directions.
@@ -88,7 +88,9 @@ class PerQuery:
     tied_share: float
 
 
-def make_task(direction: str, query: Items, gallery: Items, kind: str, ks: Sequence[int]) -> Task:
+def make_task(
+    direction: str, query: Items, gallery: Items, kind: str, ks: Sequence[int]
+) -> RankingTask:
     """The task of ``direction`` on two checked item sets."""
     same = positions_of(query.ids, gallery.ids)
     none = np.full(len(query), -1, np.int64)
@@ -101,7 +103,7 @@ def make_task(direction: str, query: Items, gallery: Items, kind: str, ks: Seque
         inside = (same >= 0) & (groups[1][same] == groups[0])  # left out with its group
         own = np.where(inside, -1, own)
         pair = None if pair is None else np.where(inside, -1, pair)
-    return Task(direction, relevance, own, pair, tuple(ks), len(gallery), groups)
+    return RankingTask(direction, relevance, own, pair, tuple(ks), len(gallery), groups)
 
 
 def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
@@ -116,8 +118,8 @@ def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What ranking finds for each query, NaN where undefined; K cut-offs, see ``Task.ks``."""
+class QueryValues:
+    """What ranking finds for each query, NaN where undefined; K cut-offs: ``RankingTask.ks``."""
 
     ap: np.ndarray  # (Nq,)
     precision: np.ndarray  # (Nq, K)
@@ -125,15 +127,17 @@ class Found:
     pair: np.ndarray  # (Nq, len(PAIR_KS))
 
 
-def nothing_found(task: Task) -> Found:
+def empty_values(task: RankingTask) -> QueryValues:
     """All NaN, to be filled."""
     n, k = len(task.own), len(task.ks)
     shapes = ((n,), (n, k), (len(ITEM_METRICS), n, k), (n, len(PAIR_KS)))
-    return Found(*(np.full(shape, np.nan) for shape in shapes))
+    return QueryValues(*(np.full(shape, np.nan) for shape in shapes))
 
 
-def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found, run: Map) -> int:
-    """Fill ``found`` for ``queries`` (n,) from their ``scores`` (n, Ng); returns the tied scores.
+def rank_rows(
+    task: RankingTask, queries: np.ndarray, scores: np.ndarray, filled: QueryValues, run: Map
+) -> int:
+    """Fill ``filled`` for ``queries`` (n,) from their ``scores`` (n, Ng); returns the tied scores.
 
     What is left out of a ranking is set to −inf in ``scores``. Queries with equal labels should
     follow each other: the relevant items are then looked up once.
@@ -151,30 +155,30 @@ def rank_rows(task: Task, queries: np.ndarray, scores: np.ndarray, found: Found,
             flags = ranking.repeats(ascending)
             tied[row] = ranking.count_tied(flags)
             if task.pair is not None and task.pair[q] >= 0:
-                found.pair[q] = ranking.recall_of_one(ascending, line[task.pair[q]], pair_ks)
+                filled.pair[q] = ranking.recall_of_one(ascending, line[task.pair[q]], pair_ks)
             if task.relevance is None:
                 continue
             code = int(task.relevance.query[q])
             if code != last_code:
-                relevant, judged = judge(task.relevance, code)
+                relevant, judged = judge_labels(task.relevance, code)
                 at, last_code = np.flatnonzero(relevant[task.relevance.gallery]), code
             hits = np.sort(line[at])
             hits = hits[hits.searchsorted(-np.inf, side="right") :]
             cut = ranking.cuts(ascending, ks)
-            found.ap[q] = ranking.average_precision(ascending, hits, flags)
-            found.precision[q] = ranking.precision_at(cut, hits)
+            filled.ap[q] = ranking.average_precision(ascending, hits, flags)
+            filled.precision[q] = ranking.precision_at(cut, hits)
             if judged is not None:
-                found.items[:, q] = ranking.means_at(cut, line, task.relevance.gallery, judged)
+                filled.items[:, q] = ranking.means_at(cut, line, task.relevance.gallery, judged)
 
     run(chunk, range(0, len(queries), _CHUNK))
     return int(tied.sum())
 
 
 def rank_here(
-    task: Task,
+    task: RankingTask,
     query: np.ndarray,
     gallery: np.ndarray,
-    found: Found,
+    filled: QueryValues,
     run: Map,
     tile: tuple[int, int],
 ) -> tuple[int, RankBlock]:
@@ -184,13 +188,13 @@ def rank_here(
 
     def rank_block(block: np.ndarray) -> int:
         scores = score_tile(query[block], gallery, buffer, run, (rows, tile[1]))
-        return rank_rows(task, block, scores, found, run)
+        return rank_rows(task, block, scores, filled, run)
 
     return rows, rank_block
 
 
 def measure(
-    task: Task,
+    task: RankingTask,
     ids: np.ndarray,
     query: np.ndarray,
     gallery: np.ndarray,
@@ -206,31 +210,31 @@ def measure(
     where it is done and by how many processes; ``progress`` hears of this process's share.
     """
     n = len(query)
-    found = nothing_found(task)
+    filled = empty_values(task)
     codes = np.zeros(n, np.int64) if task.relevance is None else task.relevance.query
     order = np.argsort(codes, kind="stable")  # equal labels together
     mine = engine.share(order, tile[0])
-    rows, rank_block = (engine.ranker or rank_here)(task, query, gallery, found, run, tile)
+    rows, rank_block = (engine.ranker or rank_here)(task, query, gallery, filled, run, tile)
     tied = 0
     for start in range(0, len(mine), rows):
         tied += rank_block(mine[start : start + rows])
         if progress is not None:
             progress(task.direction, min(start + rows, len(mine)), len(mine))
-    by_query = [found.ap, found.precision, found.items.swapaxes(0, 1), found.pair]
+    by_query = [filled.ap, filled.precision, filled.items.swapaxes(0, 1), filled.pair]
     tied = engine.gather(by_query, mine, tied)
-    return finish(task, ids, found, tied / int(task.sizes.sum()))
+    return named_values(task, ids, filled, tied / int(task.sizes.sum()))
 
 
-def finish(task: Task, ids: np.ndarray, found: Found, tied: float) -> PerQuery:
+def named_values(task: RankingTask, ids: np.ndarray, filled: QueryValues, tied: float) -> PerQuery:
     """Per-query values by name, by sorted id, with f1_query, which follows from two others."""
-    columns: dict[str, np.ndarray] = {"map": found.ap}
+    columns: dict[str, np.ndarray] = {"map": filled.ap}
     for j, k in enumerate(task.ks):
-        columns[f"p@{k}"] = found.precision[:, j]
-        for name, item in zip(ITEM_METRICS, found.items, strict=True):
+        columns[f"p@{k}"] = filled.precision[:, j]
+        for name, item in zip(ITEM_METRICS, filled.items, strict=True):
             columns[f"{name}@{k}"] = item[:, j]
-        columns[f"f1_query@{k}"] = harmonic_mean(found.items[0, :, j], found.items[1, :, j])
+        columns[f"f1_query@{k}"] = harmonic_mean(filled.items[0, :, j], filled.items[1, :, j])
     for j, k in enumerate(PAIR_KS):
-        columns[f"pair_r@{k}"] = found.pair[:, j]
+        columns[f"pair_r@{k}"] = filled.pair[:, j]
     names = metric_names(task.direction, task.kind, task.ks)
     order = np.argsort(ids, kind="stable")
     values = {name: columns[name][order] for name in names if name in columns}
@@ -269,5 +273,5 @@ def means(
     values: Mapping[str, np.ndarray], ks: Sequence[int], rows: np.ndarray | None = None
 ) -> dict[str, float | None]:
     """:func:`mean_arrays` as numbers for a record, None where undefined."""
-    found = mean_arrays(values, ks, rows)
-    return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
+    arrays = mean_arrays(values, ks, rows)
+    return {name: None if np.isnan(value) else float(value) for name, value in arrays.items()}

@@ -10,6 +10,8 @@ import numpy as np
 from crbench.errors import UserError, unknown
 from crbench.words import DIRECTIONS, LABEL_KINDS
 
+Arrays = tuple[np.ndarray, np.ndarray]  # what serves a direction: query (Nq, D), gallery (Ng, D)
+
 
 @dataclass(frozen=True)
 class Items:
@@ -30,13 +32,13 @@ class Items:
 
 def check_directions(directions: Iterable[str]) -> tuple[str, ...]:
     """The given directions in canonical order; an unknown one is a UserError."""
-    given = list(directions)
-    for direction in given:
+    names = list(directions)
+    for direction in names:
         if direction not in DIRECTIONS:
             raise unknown("direction", str(direction), DIRECTIONS)
-    if not given:
+    if not names:
         raise UserError("no direction to score", fix=f"give some of {', '.join(DIRECTIONS)}")
-    return tuple(d for d in DIRECTIONS if d in given)
+    return tuple(d for d in DIRECTIONS if d in names)
 
 
 def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
@@ -77,12 +79,12 @@ def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Ite
 
 
 def _check_labels(
-    given: np.ndarray | None, ids: np.ndarray, role: str, kind: str, n_classes: int
+    values: np.ndarray | None, ids: np.ndarray, role: str, kind: str, n_classes: int
 ) -> np.ndarray:
     where = f"{role} labels"
-    if given is None:
+    if values is None:
         raise UserError(f"a {kind}-label set needs labels, got none", where=where)
-    labels = np.asarray(given)
+    labels = np.asarray(values)
     ndim = 2 if kind == "multi" else 1
     if labels.ndim != ndim or len(labels) != len(ids):
         shape = f"({len(ids)}, C)" if kind == "multi" else f"({len(ids)},)"
@@ -107,5 +109,5 @@ def positions_of(ids: np.ndarray, within: np.ndarray) -> np.ndarray:
     """Position of each id ``(N,)`` in ``within`` ``(M,)``, −1 where absent; int64 ``(N,)``."""
     order = np.argsort(within, kind="stable")
     slot = np.minimum(np.searchsorted(within[order], ids), len(within) - 1)
-    found = order[slot]
-    return np.where(within[found] == ids, found, -1).astype(np.int64)
+    rows = order[slot]
+    return np.where(within[rows] == ids, rows, -1).astype(np.int64)

@@ -48,10 +48,10 @@ def average_precision(
     def above(first: np.ndarray) -> np.ndarray:
         return np.asarray(n - ascending.searchsorted(relevant[first], side="right"))
 
-    return average_precision_of(n - below, flags[below], above)
+    return average_precision_from_counts(n - below, flags[below], above)
 
 
-def average_precision_of(
+def average_precision_from_counts(
     at_least: np.ndarray, tied: np.ndarray, above: Callable[[np.ndarray], np.ndarray]
 ) -> float:
     """:func:`average_precision` from counts alone, so that every device comes to the same bits.
@@ -61,8 +61,8 @@ def average_precision_of(
     ``above(i)`` the number of items with a higher score than the relevant items at ``i``.
     """
     m = len(at_least)
-    found = np.arange(m, 0, -1, dtype=np.float64)  # relevant items at this rank or above
-    precision = found / at_least
+    hits_so_far = np.arange(m, 0, -1, dtype=np.float64)  # relevant items at this rank or above
+    precision = hits_so_far / at_least
     if not tied.any():
         return float(precision.sum() / m)
     at = np.flatnonzero(tied)
@@ -79,16 +79,16 @@ def _tied_sum(
     """Sum of expected precisions over the relevant items that share their score with others.
 
     Per group of equal scores: items with this score or a higher one, items with a higher one,
-    relevant items of the group, and the place of the first of them among all ``m``.
+    relevant items of the group, and the position of the first of them among all ``m``.
     """
     size = at_least - above
     hits_above = m - first - hits
     group = np.repeat(np.arange(len(first)), size)
-    i = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)  # place in group, from 0
-    # at place i: relevant with probability hits/size, and then (hits−1)/(size−1) of each before
+    i = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)  # position in group, from 0
+    # at position i: relevant with probability hits/size, and then (hits−1)/(size−1) of each before
     slope = (hits - 1) / (size - 1)
-    found = (hits_above + 1)[group] + i * slope[group]
-    return float((found / (above[group] + 1 + i) * (hits / size)[group]).sum())
+    hits_so_far = (hits_above + 1)[group] + i * slope[group]
+    return float((hits_so_far / (above[group] + 1 + i) * (hits / size)[group]).sum())
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def precision_at(cut: Cuts, relevant: np.ndarray) -> np.ndarray:
     """Expected share of relevant items in the top k, ``(K,)``; ``relevant`` (m,) sorted scores."""
     right = relevant.searchsorted(cut.score, side="right")
     tied = right - relevant.searchsorted(cut.score)
-    return precision_of(cut, len(relevant) - right, tied)
+    return precision_from_counts(cut, len(relevant) - right, tied)
 
 
-def precision_of(cut: Cuts, better: np.ndarray, tied: np.ndarray) -> np.ndarray:
+def precision_from_counts(cut: Cuts, better: np.ndarray, tied: np.ndarray) -> np.ndarray:
     """:func:`precision_at` from the relevant items above the cut's score and those at it, (K,)."""
     return np.asarray((better + cut.taken * tied / cut.size) / cut.k)
 
@@ -133,10 +133,10 @@ def precision_of(cut: Cuts, better: np.ndarray, tied: np.ndarray) -> np.ndarray:
 def recall_of_one(ascending: np.ndarray, score: np.floating, ks: np.ndarray) -> np.ndarray:
     """Probability that one item with this ``score`` is in the top k, ``(K,)``."""
     right = ascending.searchsorted(score, side="right")
-    return recall_of(len(ascending) - right, right - ascending.searchsorted(score), ks)
+    return recall_from_counts(len(ascending) - right, right - ascending.searchsorted(score), ks)
 
 
-def recall_of(above: int, size: int, ks: np.ndarray) -> np.ndarray:
+def recall_from_counts(above: int, size: int, ks: np.ndarray) -> np.ndarray:
     """:func:`recall_of_one` from the items ``above`` its score and the ``size`` of its group."""
     return np.asarray(np.clip((ks - above) / size, 0.0, 1.0))
 
@@ -150,10 +150,10 @@ def means_at(cut: Cuts, scores: np.ndarray, codes: np.ndarray, values: np.ndarra
     last = cut.score[-1]
     better = np.flatnonzero(scores > last)  # fewer than the largest k
     level = np.flatnonzero(scores == last)
-    return means_of(cut, scores[better], codes[better], codes[level], values)
+    return means_from_items(cut, scores[better], codes[better], codes[level], values)
 
 
-def means_of(
+def means_from_items(
     cut: Cuts, scores: np.ndarray, codes: np.ndarray, level: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
     """:func:`means_at` from the items that count, in any order.

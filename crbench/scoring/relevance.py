@@ -39,7 +39,7 @@ def relevance_of(query: Items, gallery: Items, label_kind: str) -> Relevance | N
     return Relevance(multi, codes[: len(query)], codes[len(query) :], sets.astype(np.float64))
 
 
-def judge(relevance: Relevance, code: int) -> tuple[np.ndarray, np.ndarray | None]:
+def judge_labels(relevance: Relevance, code: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Of a query with label set ``code`` against every set: relevant ``(U,)`` bool, and values.
 
     Values ``(3, U)`` are P = |Q∩R|/|R|, R' = |Q∩R|/|Q| and F1 of the two, in [0, 1], 0 where a set

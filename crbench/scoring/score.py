@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import numpy as np
 
 from crbench.errors import UserError
 from crbench.scoring import chance as analytic
 from crbench.scoring.engine import Engine
-from crbench.scoring.index import Index, nearest
-from crbench.scoring.intervals import check_resamples, interval, resampled
+from crbench.scoring.index import Index, nearest_candidates
+from crbench.scoring.intervals import check_resamples, interval, resampled_metrics
 from crbench.scoring.metrics import (
     HERE,
     PerQuery,
     Progress,
-    Task,
+    RankingTask,
     make_task,
     means,
     measure,
     metric_names,
 )
-from crbench.scoring.protocol import Items, check_directions, check_items, check_ks, positions_of
+from crbench.scoring.protocol import (
+    Arrays,
+    Items,
+    check_directions,
+    check_items,
+    check_ks,
+    positions_of,
+)
 from crbench.scoring.tiles import (
     GALLERY_TILE,
     QUERY_TILE,
@@ -33,11 +40,19 @@ from crbench.scoring.tiles import (
 )
 from crbench.words import KS
 
-Pair = tuple[np.ndarray, np.ndarray]
+
+class SummaryOptions(TypedDict, total=False):
+    """What :func:`summarise` may be told, as in ``score_directions``."""
+
+    label_kind: Required[str]
+    classes: Sequence[str]
+    ks: Sequence[int]
+    resamples: int
+    seed: int
 
 
 def per_query(
-    embeddings: Mapping[str, Pair],
+    embeddings: Mapping[str, Arrays],
     query: Items,
     gallery: Items,
     *,
@@ -82,10 +97,10 @@ def check_sets(
     return query, gallery
 
 
-def codes_of(task: Task, pair: Pair, query: Items, gallery: Items) -> Pair:
+def codes_of(task: RankingTask, arrays: Arrays, query: Items, gallery: Items) -> Arrays:
     """Grid vectors of the query and gallery embeddings of one direction, checked."""
     _check_not_empty(task, query)
-    left, right = pair
+    left, right = arrays
     q = fixed_point(left, f"{task.direction} query embeddings", query.ids)
     g = q
     if left is not right or query.ids is not gallery.ids:
@@ -94,7 +109,7 @@ def codes_of(task: Task, pair: Pair, query: Items, gallery: Items) -> Pair:
     return q, g
 
 
-def _check_not_empty(task: Task, query: Items) -> None:
+def _check_not_empty(task: RankingTask, query: Items) -> None:
     alone = np.flatnonzero(task.sizes == 0)
     if len(alone):
         raise UserError(
@@ -108,7 +123,7 @@ def _check_not_empty(task: Task, query: Items) -> None:
 
 
 def score_directions(
-    embeddings: Mapping[str, Pair],
+    embeddings: Mapping[str, Arrays],
     query: Items,
     gallery: Items,
     *,
@@ -174,7 +189,7 @@ def summarise(
     ks = check_ks(ks)
     query = check_items(query, "query", label_kind, len(classes))
     gallery = check_items(gallery, "gallery", label_kind, len(classes))
-    spread = resampled(measured, ks, resamples, seed) if resamples else {}
+    spread = resampled_metrics(measured, ks, resamples, seed) if resamples else {}
     result: dict[str, Any] = {
         "scores": {}, "chance": {}, "per_class": {}, "counts": {}, "tied_share": {}
     }  # fmt: skip
@@ -213,13 +228,15 @@ def _per_class(
     table: dict[str, dict[str, float | None]] = {name: {} for name in names}
     for c, title in enumerate(titles):
         rows = np.flatnonzero(labels[:, c] if kind == "multi" else labels == c)
-        found = means(part.values, ks, rows)
+        values = means(part.values, ks, rows)
         for name in names:
-            table[name][title] = found[name]
+            table[name][title] = values[name]
     return table
 
 
-def _counts(task: Task, part: PerQuery, query: Items, gallery: Items, kind: str) -> dict[str, Any]:
+def _counts(
+    task: RankingTask, part: PerQuery, query: Items, gallery: Items, kind: str
+) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "n_query": len(query),
         "n_gallery": len(gallery),
@@ -273,8 +290,8 @@ def top_k(
     k = min(k, int(task.sizes.min()))
     by_id = positions_of(galleries.ids, np.sort(galleries.ids))
     if index != "exact":
-        found = nearest(Index(index, g, k), task, q, by_id)
-        return found.places[:, :k], found.scores[:, :k]
+        candidates = nearest_candidates(Index(index, g, k), task, q, by_id)
+        return candidates.rows[:, :k], candidates.scores[:, :k]
     indices = np.empty((len(q), k), np.int64)
     scores = np.empty((len(q), k), np.float32)
     buffer = np.empty((QUERY_TILE, len(g)), np.float32)

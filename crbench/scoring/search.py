@@ -43,10 +43,10 @@ class Gallery:
     def nearest(
         self, query: np.ndarray, k: int, left_out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` items nearest to ``query`` (D,), floating, of any length: places (k,) int64 and
+        """The ``k`` items nearest to ``query`` (D,), floating, of any length: rows (k,) int64 and
         cosines (k,) float32, best first, ties in the order of the ids.
 
-        ``left_out`` (M,) are distinct places that are not ranked. Where fewer than ``k`` items
+        ``left_out`` (M,) are distinct rows that are not ranked. Where fewer than ``k`` items
         are left, k is their number; none at all is a UserError.
         """
         (k,) = check_ks([k])
@@ -70,10 +70,10 @@ class Gallery:
         order = np.lexsort((self.ids[near], -scores))[:k]
         return near[order], scores[order]
 
-    def _exact(self, code: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Cosines (n,) float32 of the items at ``places``, those of ``tiles.score_tile``."""
-        codes = fixed_point(self.vectors[places], "gallery embeddings")
-        return exact_scores(code, codes, np.arange(len(places))[None])[0]
+    def _exact(self, code: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Cosines (n,) float32 of the items at ``rows``, those of ``tiles.score_tile``."""
+        codes = fixed_point(self.vectors[rows], "gallery embeddings")
+        return exact_scores(code, codes, np.arange(len(rows))[None])[0]
 
 
 def scale_rows(vectors: np.ndarray) -> np.ndarray:

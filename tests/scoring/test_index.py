@@ -9,7 +9,7 @@ from small_sets import ids_of, make, pairs
 from crbench.errors import UserError
 from crbench.scoring import Items, score_directions, top_k
 from crbench.scoring.approximate import measure_candidates, recall, score_approximately
-from crbench.scoring.index import KINDS, Candidates, Index, exact_scores
+from crbench.scoring.index import INDEX_KINDS, Candidates, Index, exact_scores
 from crbench.scoring.metrics import make_task
 from crbench.scoring.tiles import fixed_point, score_tile, workers
 from crbench.words import DIRECTIONS
@@ -45,7 +45,7 @@ def test_flat_ids_on_a_gpu_equal_the_exact_ones_where_scores_are_apart() -> None
     assert Index("flat", fixed_point(np.eye(8, dtype=np.float32), "x"), 4).parameters["gpus"] >= 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INDEX_KINDS)
 def test_the_query_itself_is_left_out_and_ties_stand_by_id(kind: str) -> None:
     parts, items = make(3, 60, width=8, levels=None)
     parts["a"][30:40] = parts["a"][20:30]  # of two equal items the smaller id comes first

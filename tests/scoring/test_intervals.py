@@ -7,7 +7,7 @@ import pytest
 
 from crbench.errors import UserError
 from crbench.scoring import PerQuery, compare
-from crbench.scoring.intervals import interval, resampled, resampled_means
+from crbench.scoring.intervals import interval, resampled_means, resampled_metrics
 
 
 def part(columns: dict[str, np.ndarray], direction: str = "ab") -> PerQuery:
@@ -21,7 +21,7 @@ def test_equals_a_plain_loop_with_the_same_draws() -> None:
     p, r, ap = rng.random((3, n))
     ap[rng.random(n) < 0.3] = np.nan
     measured = part({"map": ap, "label_p@5": p, "label_r@5": r})
-    found = resampled({"ab": measured}, (5,), 1000, seed=3)["ab"]
+    found = resampled_metrics({"ab": measured}, (5,), 1000, seed=3)["ab"]
     draws = np.random.default_rng(3)
     for b in range(1000):
         rows = draws.integers(0, n, size=(1, n))[0]

@@ -11,7 +11,7 @@ from small_sets import TITLES, ids_of, make, pairs, score, values
 
 from crbench.errors import UserError
 from crbench.scoring import Items, engine, metrics, per_query
-from crbench.scoring.metrics import make_task, nothing_found, rank_rows
+from crbench.scoring.metrics import empty_values, make_task, rank_rows
 from crbench.scoring.tiles import workers
 from crbench.words import DIRECTIONS
 
@@ -65,7 +65,7 @@ def test_a_monotone_map_of_the_scores_changes_no_bit(seed: int, kind: str, steps
     task = make_task("ab", items, items, kind, (1, 5, 50))
     seen = set()
     for values_of in (np.arange(9, dtype=np.float32), other):
-        found = nothing_found(task)
+        found = empty_values(task)
         with workers(1) as run:
             tied = rank_rows(task, np.arange(40), values_of[levels], found, run)
         arrays = (found.ap, found.precision, found.items, found.pair)

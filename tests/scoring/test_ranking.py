@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from crbench.scoring import ranking
-from crbench.scoring.chance import average_precision as chance_ap
+from crbench.scoring.chance import expected_average_precision as chance_ap
 
 KS = np.array([1, 2, 3, 5, 100])
 rows = st.lists(

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from crbench.cards import folder
+from crbench.cards import card_folder
 from crbench.errors import unknown
 
 
 def classes_of_names() -> dict[str, str]:
     """Class of each of the 43 names, "" for the 11 that belong to none; the names of the 19
     classes, as BigEarthNet v2 has them, stand for themselves."""
-    path = folder("datasets") / "ben-14k" / "labels_43_to_19.csv"
+    path = card_folder("datasets") / "ben-14k" / "labels_43_to_19.csv"
     with open(path, encoding="utf-8", newline="") as file:
         table = {row["corine_43"]: row["class_19"] for row in csv.DictReader(file)}
     return {**{name: name for name in table.values() if name}, **table}

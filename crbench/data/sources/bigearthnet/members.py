@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crbench.cards import DatasetCard, folder
+from crbench.cards import DatasetCard, card_folder
 from crbench.data.sources.raw import split_by_hash
 from crbench.errors import UserError
 from crbench.files import sha256_file
@@ -54,7 +54,9 @@ def ground(s2: str, s1: str) -> str:
 
 def shipped() -> Wanted:
     """The 14,832 members of BEN-14K with their splits and partners, sorted by name."""
-    with gzip.open(folder("datasets") / "ben-14k" / "members.csv.gz", "rt", newline="") as file:
+    with gzip.open(
+        card_folder("datasets") / "ben-14k" / "members.csv.gz", "rt", newline=""
+    ) as file:
         rows = list(csv.DictReader(file))
     return Wanted(
         "BEN-14K",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crbench.cards import DatasetCard, folder, load_dataset
+from crbench.cards import DatasetCard, card_folder, load_dataset
 from crbench.cli import app
 from crbench.data.cache.reading import open_cache
 from crbench.data.sources import open_source
@@ -68,7 +68,7 @@ def test_43_names_become_19_classes() -> None:
     table = classes_of_names()
     classes = load_dataset("ben-14k").labels.classes
     assert set(table.values()) == {"", *classes}
-    with open(folder("datasets") / "ben-14k" / "labels_43_to_19.csv", newline="") as file:
+    with open(card_folder("datasets") / "ben-14k" / "labels_43_to_19.csv", newline="") as file:
         assert len({row["corine_43"] for row in csv.DictReader(file)}) == 43
     without = {name for name, of in table.items() if not of}
     assert without == {
