@@ -6,6 +6,7 @@ turns its JSON into the next version's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from crbench.errors import UserError
 from crbench.files import read_json, write_json
 
 VERSION = 1
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 Direction = Literal["aa", "bb", "ab", "ba"]
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
@@ -177,7 +179,7 @@ class Record(Strict):
 def write_record(path: str | Path, record: Record) -> None:
     """Write a record atomically, checked once more as it will be read."""
     data = record.model_dump(mode="json", by_alias=True)
-    parse(Record, data, where=str(path))
+    _check_names(parse(Record, data, where=str(path)), path)
     write_json(path, data)
 
 
@@ -198,4 +200,35 @@ def read_record(path: str | Path) -> Record:
     while version < VERSION:
         data = UPGRADES[version](data)
         version = data["version"]
-    return parse(Record, data, where=str(path))
+    record = parse(Record, data, where=str(path))
+    _check_names(record, path)
+    return record
+
+
+def _check_names(record: Record, path: str | Path) -> None:
+    """Refuse names that would lead elsewhere as a path or be taken for an option of a command.
+
+    The names of foreign embeddings may be anything printable: no path or command is made of them.
+    """
+    method, dataset = record.method, record.dataset
+    held = {"dataset.name": dataset.name, "protocol.name": record.protocol.name}
+    if method.kind != "external":
+        held |= {"run": record.run, "method.name": method.name, "method.digest": method.digest}
+        held |= {"method.scale": method.scale}
+    for field, name in held.items():
+        if not _PLAIN.fullmatch(name):
+            raise UserError(
+                f"{field}: {name!r} is no plain name (letters, digits and . _ @ - after the first)",
+                where=path,
+                fix="take the record from who made it; crbench wrote no such name",
+            )
+    cards = {"dataset.name": (dataset.name, dataset.card)}
+    if method.kind != "external":
+        cards["method.name"] = (method.name, method.card)
+    for field, (name, card) in cards.items():
+        if card.get("name") != name:
+            raise UserError(
+                f"{field}: '{name}' is not the name in its card, {card.get('name')!r}",
+                where=path,
+                fix="take the record from who made it",
+            )

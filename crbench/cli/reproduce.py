@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,13 +47,12 @@ def reproduce(
     Exit code 1 where a headline score differs by more than the tolerance.
     """
     from crbench.records import read_record
-    from crbench.study.reproduce import POINTS
-    from crbench.study.reproduce import reproduce as run_reproduce
+    from crbench.study.reproduce import POINTS, remake_record
 
     entry = read_record(record)
     if not run:
-        for option, given in (("--source", source), ("--out", out), ("--tolerance", tolerance)):
-            if given is not None:
+        for option, value in (("--source", source), ("--out", out), ("--tolerance", tolerance)):
+            if value is not None:
                 raise UserError(
                     f"{option} goes with --run", fix=f"add --run, or leave {option} out"
                 )
@@ -64,12 +64,13 @@ def reproduce(
         if not quiet:
             print(f"$ {line}", file=sys.stderr, flush=True)
 
-    found = run_reproduce(entry, source=source, out=out, quiet=quiet or as_json, say=say)
+    outcome = remake_record(entry, source=source, out=out, quiet=quiet or as_json, say=say)
     if as_json:
-        print(json.dumps(as_data(found, most), indent=2, ensure_ascii=False))
+        data = outcome_data(outcome, most)
+        print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print_outcome(found, most)
-    if found.points > most:
+        print_outcome(outcome, most)
+    if outcome.points > most:
         raise typer.Exit(1)
 
 
@@ -77,33 +78,34 @@ def print_commands(entry: Record, as_json: bool) -> None:
     """The commands of a record, or why there are none."""
     import shlex
 
-    from crbench.study.commands import commands, required_steps
+    from crbench.study.commands import command_lines, record_steps
 
     if as_json:
-        found = {"run": entry.run, "commands": commands(entry)}
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        lines = command_lines(entry)
+        print(json.dumps({"run": entry.run, "commands": lines}, indent=2, ensure_ascii=False))
         return
-    for words in required_steps(entry):
+    for words in record_steps(entry):
         print(shlex.join(words))
     if not entry.dataset.synthetic:
         print(f"DIR holds the images: {entry.dataset.card['where']}", file=sys.stderr)
 
 
-def as_data(found: Outcome, most: float) -> dict[str, Any]:
-    """The outcome as plain data; scores are fractions, distances percentage points."""
+def outcome_data(outcome: Outcome, most: float) -> dict[str, Any]:
+    """The outcome as plain data; scores are fractions, distances percentage points (None where a
+    score is missing on one side)."""
     return {
-        "run": found.record.run,
-        "record": str(found.path),
-        "same_scores": found.same_scores,
-        "largest_difference_points": found.points,
+        "run": outcome.record.run,
+        "record": str(outcome.path),
+        "same_scores": outcome.same_scores,
+        "largest_difference_points": outcome.points if math.isfinite(outcome.points) else None,
         "tolerance_points": most,
-        "within_tolerance": found.points <= most,
-        "scores": [vars(line) for line in found.compared],
-        "differs": found.differs(),
+        "within_tolerance": outcome.points <= most,
+        "scores": [vars(line) for line in outcome.compared],
+        "differs": outcome.differs(),
     }
 
 
-def print_outcome(found: Outcome, most: float) -> None:
+def print_outcome(outcome: Outcome, most: float) -> None:
     """A table of old and new scores, and the verdict in a sentence."""
     from rich import box
     from rich.console import Console
@@ -120,9 +122,9 @@ def print_outcome(found: Outcome, most: float) -> None:
     for column in ("record", "made again", "points"):
         table.add_column(column, justify="right")
     sensors: dict[str, str] = {
-        which: entry.name for which, entry in found.record.modalities.items()
+        which: entry.name for which, entry in outcome.record.modalities.items()
     }
-    for line in found.compared:
+    for line in outcome.compared:
         table.add_row(
             title(line.metric),
             arrow(line.direction, sensors),
@@ -131,16 +133,16 @@ def print_outcome(found: Outcome, most: float) -> None:
             f"{line.points:.2f}",
         )
     console.print(table)
-    if found.same_scores:
+    if outcome.same_scores:
         verdict = "Every score is the same number, to the last digit."
-    elif found.points <= most:
-        verdict = f"The scores agree to {found.points:.2f} points (tolerance {most:g})."
+    elif outcome.points <= most:
+        verdict = f"The scores agree to {outcome.points:.2f} points (tolerance {most:g})."
     else:
-        verdict = f"The scores differ by up to {found.points:.2f} points (tolerance {most:g})."
+        verdict = f"The scores differ by up to {outcome.points:.2f} points (tolerance {most:g})."
     console.print(Text(verdict))
-    for difference in found.differs():
+    for difference in outcome.differs():
         console.print(Text(f"- {difference}", style="dim"), soft_wrap=True)
-    console.print(Text(str(found.path)), soft_wrap=True)
+    console.print(Text(str(outcome.path)), soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -220,11 +220,11 @@ def _cost(
 def _profile_apart(words: list[str]) -> dict[str, Any]:
     """``crbench profile`` in a process of its own: peak memory is a process's, not a row's."""
     import subprocess
-    import sys
 
     from crbench.errors import UserError
+    from crbench.study.launch import own_process
 
-    command = [sys.executable, "-m", "crbench", "profile", *words, "--json"]
+    command = own_process("crbench", "profile", *words, "--json")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"

@@ -11,7 +11,7 @@ from crbench.board.board import Board, Row
 from crbench.board.html import more_metrics, page
 from crbench.board.significance import by_seed
 from crbench.records import Record
-from crbench.study.commands import commands
+from crbench.study.commands import command_lines
 from crbench.words import DIRECTIONS, arrow
 
 HEALTH = (
@@ -44,7 +44,7 @@ def row_page(
         classes=classes(row, metric),
         health=health(record),
         facts=facts(record, row, board),
-        commands=commands(record),
+        commands=command_lines(record),
         cards=[
             ("Method card", json.dumps(record.method.card, indent=2, ensure_ascii=False)),
             ("Dataset card", json.dumps(record.dataset.card, indent=2, ensure_ascii=False)),

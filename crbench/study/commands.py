@@ -1,92 +1,243 @@
-"""The commands that make a record again, from the record alone."""
+"""The commands that make a record again, from the record alone.
+
+Every field that changes a score leads to an option, or there are no commands and the reason names
+the field. Nothing of a record is trusted: its names must be of cards that ship, and its classes
+registered (``crbench.methods``), so that a stranger's file runs nothing of its own.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from crbench.board.rows import flatten
-from crbench.cards import MethodCard, load_dataset, load_method, parse
+from crbench.cards import (
+    DatasetCard,
+    MethodCard,
+    load_dataset,
+    load_method,
+    names,
+    parse,
+)
 from crbench.errors import UserError
-from crbench.records import Record
+from crbench.records import Record, TrainingEntry
 
-RUNS = "runs/again"
-
-
-def commands(record: Record) -> list[str] | None:
-    """The lines of ``steps`` as a shell takes them."""
-    found = steps(record)
-    return None if found is None else [shlex.join(words) for words in found]
-
-
-def steps(record: Record, *, source: str = "DIR", out: str | None = None) -> list[list[str]] | None:
-    """Words of three commands: build the cache, train, evaluate. ``source`` holds the images of
-    sets that are not synthetic, ``out`` is the run folder.
-
-    None where the cards of today cannot give the record's method, as for embeddings of other
-    programs and cards that did not ship.
-    """
-    sets = overrides(record)
-    training = record.training
-    if sets is None or training is None:
-        return None
-    data, method = record.dataset, record.method
-    cache = ["crbench", "cache", "build", data.name]
-    if data.scale != "default":
-        cache += ["--scale", data.scale]
-    if not data.synthetic:
-        cache += ["--source", source]
-    run = out or f"{RUNS}/{data.name}/{record.run}-{method.digest[:8]}"
-    train = ["crbench", "train", method.name, data.name]
-    if method.scale != "paper":
-        train += ["--scale", method.scale]
-    train += ["--seed", str(training.seed)]
-    train += [word for item in sets for word in ("--set", item)]
-    for which, entry in sorted(record.modalities.items()):
-        if entry.bands != data.card[which]["bands"]:
-            train += ["--bands", f"{which}={','.join(entry.bands)}"]
-    if training.device == "cpu":
-        train += ["--device", "cpu", "--threads", str(training.threads)]
-    train += ["--out", run]
-    evaluate = ["crbench", "evaluate", run, "--protocol", record.protocol.name]
-    if record.approximate is not None and record.approximate.kind != "flat":
-        evaluate += ["--approximate", record.approximate.kind]
-    if record.probe is not None:
-        evaluate += ["--probe"]
-    return [cache, train, evaluate]
+_REMADE = PurePosixPath("runs/again")
+_BEST = re.compile(r"best (?P<metric>\S+) on val, epoch (?P<epoch>[1-9]\d*)")
+# no option leads to another value: that is a record of another version of crbench
+_FIXED: Mapping[str, object] = {
+    "resamples": 1000,
+    "protocol.similarity": "cosine, float32",
+    "protocol.ties": "expected over random order",
+    "protocol.exclude_self": True,
+}
 
 
-def required_steps(
-    record: Record, *, source: str = "DIR", out: str | None = None
-) -> list[list[str]]:
-    """As ``steps``, where having none is a UserError."""
-    found = steps(record, source=source, out=out)
-    if found is None:
-        raise UserError(
-            "no card of this installation leads to this record",
-            where=record.run,
-            fix="its own cards stand in the record: save one as a .toml file, and train that",
-        )
-    return found
-
-
-def overrides(record: Record) -> list[str] | None:
-    """``key=value`` for each key in which the record's method card differs from the shipped one;
-    None where no such overrides lead to it."""
+def command_lines(record: Record) -> list[str] | None:
+    """The lines of ``record_steps`` as a shell takes them; None where there are none."""
     try:
-        card = parse(MethodCard, record.method.card, where=record.run)
-        scale = None if card.scale == "paper" else card.scale
-        shipped = load_method(card.name, scale=scale)
-        mine, theirs = flatten(card.to_dict()), flatten(shipped.to_dict())
-        sets = [f"{key}={_toml(mine[key])}" for key in mine if theirs.get(key) != mine[key]]
-        reached = load_method(card.name, scale=scale, overrides=sets)
-        load_dataset(record.dataset.name)
+        return [shlex.join(words) for words in record_steps(record)]
     except UserError:
         return None
-    return sets if reached.digest == card.digest else None
 
 
-def _toml(value: Any) -> str:
-    """A card's value as TOML: for text, numbers, booleans and flat lists its JSON is the same."""
-    return json.dumps(value, ensure_ascii=False)
+def record_steps(record: Record, *, source: str = "DIR", out: str | None = None) -> list[list[str]]:
+    """Words of the commands: build the cache, train, evaluate (and embed before it, where that was
+    on another device). ``source`` holds the images of sets that are not synthetic, ``out`` is the
+    run folder.
+
+    UserError names the field of the record that no option leads to.
+    """
+    training = record.training
+    if training is None or record.method.kind == "external":
+        raise _no_way(
+            record, "method.kind", "these vectors are of a program that crbench did not run"
+        )
+    if not training.finished:
+        raise _no_way(record, "training.finished", "its training had not ended")
+    for field, value in _FIXED.items():
+        if (held := _field(record, field)) != value:
+            raise _no_way(record, field, f"{held!r}, where this version has {value!r}")
+    method, sets = _method(record)
+    data, data_sets = _dataset(record)
+    run = out or str(_REMADE / data.name / f"{record.run}-{record.method.digest[:8]}")
+
+    cache = ["crbench", "cache", "build", data.name, *_given("--scale", data.scale, "default")]
+    cache += _each("--set", data_sets)
+    cache += [] if data.synthetic else ["--source", source]
+    other: list[str] = []
+    if data_sets or data.scale != "default":  # not in the usual place, which training looks at
+        place = str(_REMADE / data.name / f"cache-{data.digest[:8]}.h5")
+        cache += ["--out", place]
+        other = ["--cache", place]
+
+    train = ["crbench", "train", method.name, data.name, *_given("--scale", method.scale, "paper")]
+    train += ["--seed", str(training.seed), *_each("--set", sets), *_bands(record, data)]
+    device = _device(training.device)
+    _check_precision(record, training, method, device)
+    train += ["--device", device]
+    train += ["--threads", str(training.threads)] if device == "cpu" else []
+    kept, scored = _checkpoint(record, training)
+    train += [*kept, *other, "--out", run]
+
+    embedded, ranked = (
+        _device(record.devices.get(stage, training.device)) for stage in ("embed", "score")
+    )
+    embed = ["crbench", "embed", run, *scored, "--device", embedded]
+    evaluate = ["crbench", "evaluate", run, "--protocol", _protocol(record, data), *scored]
+    evaluate += ["--device", ranked]
+    evaluate += ["--approximate", record.approximate.kind] if record.approximate else []
+    evaluate += ["--probe"] if record.probe is not None else []
+    return [cache, train, *([embed] if embedded != ranked else []), evaluate]
+
+
+def _no_way(record: Record, field: str, why: str) -> UserError:
+    return UserError(
+        f"no command of this installation leads to this record: {field}: {why}",
+        where=record.run,
+        fix="its own cards stand in the record: save one as a .toml file, and train that",
+    )
+
+
+def _field(record: Record, path: str) -> object:
+    value: object = record
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _given(option: str, value: str, default: str) -> list[str]:
+    return [] if value == default else [option, value]
+
+
+def _each(option: str, values: list[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+def _device(name: str) -> str:
+    """The ``--device`` for a device's name in a record: ``cpu``, ``FAISS, cpu``, a GPU's name."""
+    name = name.removeprefix("FAISS, ")
+    return name if name in ("cpu", "mps") else "cuda"
+
+
+def _checkpoint(record: Record, training: TrainingEntry) -> tuple[list[str], list[str]]:
+    """Options of train, and of what reads the weights, for the checkpoint that was scored.
+
+    How often the run was scored on the validation split is not recorded. The epoch that was kept
+    was scored, so it is a multiple of that period, or the last. ``--eval-every EPOCH`` scores its
+    multiples and the last, which were all scored then: the epoch is the best of fewer, and stays.
+    """
+    if training.checkpoint == "last":
+        return [], []
+    best = _BEST.fullmatch(training.checkpoint)
+    if best is None:
+        raise _no_way(record, "training.checkpoint", f"'{training.checkpoint}' are no weights")
+    kept = ["--eval-every", best["epoch"], "--keep-best", best["metric"]]
+    return kept, ["--weights", "best"]
+
+
+def _check_precision(
+    record: Record, training: TrainingEntry, card: MethodCard, device: str
+) -> None:
+    precision: str = card.train.precision
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" else "fp32"
+    if training.precision not in (precision, "fp32" if training.steps == 0 else precision):
+        why = f"{training.precision}, where card and device lead to {precision}"
+        raise _no_way(record, "training.precision", why)
+
+
+def _protocol(record: Record, card: DatasetCard) -> str:
+    entry = record.protocol
+    protocol = card.protocols.get(entry.name)
+    if protocol is None or (entry.query, entry.gallery, entry.exclude) != (
+        protocol.query,
+        protocol.gallery,
+        protocol.exclude,
+    ):
+        why = f"the card of {card.name} has no protocol '{entry.name}' with these queries"
+        raise _no_way(record, "protocol", why)
+    return entry.name
+
+
+def _bands(record: Record, card: DatasetCard) -> list[str]:
+    choices = {
+        which: f"{which}={','.join(entry.bands)}"
+        for which, entry in sorted(record.modalities.items())
+        if entry.bands != card.modality(which).used
+    }
+    try:
+        chosen = card.with_bands(choices.values())
+    except UserError as error:
+        raise _no_way(record, "modalities", error.what) from None
+    for which, entry in record.modalities.items():
+        if chosen.modality(which).used != entry.bands:
+            raise _no_way(record, f"modalities.{which}.bands", ", ".join(entry.bands))
+    return _each("--bands", list(choices.values()))
+
+
+def _method(record: Record) -> tuple[MethodCard, list[str]]:
+    """The record's method card, and the ``key=value`` in which it differs from the shipped one."""
+    try:
+        card = parse(MethodCard, record.method.card, where=record.run)
+        if card.name not in names(
+            "methods"
+        ):  # a name ending in .toml would be a file that lies here
+            raise UserError(f"no method '{card.name}' ships")
+        scale = None if card.scale == "paper" else card.scale
+        shipped = load_method(card.name, scale=scale)
+        if card.cls != shipped.cls:
+            from crbench.models.registry import is_registered  # with torch, which few records need
+
+            if not is_registered(card.cls):
+                raise UserError(f"class '{card.cls}' is not registered")
+        sets = _differing(card.to_dict(), shipped.to_dict())
+        if load_method(card.name, scale=scale, overrides=sets).digest != card.digest:
+            raise UserError("the card has keys that --set cannot give")
+    except UserError as error:
+        raise _no_way(record, "method.card", error.what) from None
+    return card, sets
+
+
+def _dataset(record: Record) -> tuple[DatasetCard, list[str]]:
+    """The shipped dataset card as the record's, and the ``source.*`` keys that build its cache.
+
+    Training takes how images are normalised and split from the shipped card, so only the source
+    can be another.
+    """
+    entry = record.dataset
+    training = record.training
+    try:
+        card = parse(DatasetCard, entry.card, where=record.run)
+        if card.name not in names("datasets"):
+            raise UserError(f"no dataset '{card.name}' ships")
+        shipped = load_dataset(card.name, scale=card.scale)
+        sets = _differing({"source": card.source}, {"source": shipped.source})
+        if card.source.get("kind") != shipped.source.get("kind"):  # it may name code
+            raise UserError("the images come from another kind of source")
+        reached = load_dataset(card.name, scale=card.scale, overrides=sets)
+    except UserError as error:
+        raise _no_way(record, "dataset.card", error.what) from None
+    mine, theirs = (flatten({**c.content, "normalise": c.normalise}) for c in (card, reached))
+    for key in dict.fromkeys((*mine, *theirs)):
+        if mine.get(key) != theirs.get(key):
+            raise _no_way(
+                record, f"dataset.card.{key}", f"{mine.get(key)!r} is not the shipped card's"
+            )
+    if training is not None and training.train_splits != reached.train_splits:
+        raise _no_way(record, "training.train_splits", ", ".join(training.train_splits))
+    return reached, sets
+
+
+def _differing(card: dict[str, Any], shipped: dict[str, Any]) -> list[str]:
+    """``key=value`` of what differs; for text, numbers, booleans and flat lists JSON is TOML."""
+    mine, theirs = flatten(card), flatten(shipped)
+    return [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in mine.items()
+        if theirs.get(key) != value
+    ]

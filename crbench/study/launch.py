@@ -27,6 +27,12 @@ JOB_MIN, JOBS = 24 * 60, 100
 Tell = Callable[[str, str, int | None], None]  # task name, "start" | "end" | "tick", exit code
 
 
+def own_process(module: str, *words: str) -> list[str]:
+    """The command of a process of ours. ``-P``: what lies in the working directory, which may be
+    a stranger's, is no module of Python; PYTHONPATH still names the user's own."""
+    return [sys.executable, "-P", "-m", module, *words]
+
+
 @dataclass(frozen=True)
 class Task:
     """A run to start: its name for people, its spec and where its output goes."""
@@ -38,7 +44,7 @@ class Task:
     @property
     def argv(self) -> list[str]:
         """The command of the process."""
-        return [sys.executable, "-m", "crbench.study.job", json.dumps(self.spec)]
+        return own_process("crbench.study.job", json.dumps(self.spec))
 
 
 def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from crbench.errors import UserError
 from crbench.records import Record, read_record
-from crbench.study.commands import required_steps
+from crbench.study.commands import record_steps
+from crbench.study.launch import own_process
 from crbench.words import DIRECTIONS
 
 POINTS = 0.5  # on another processor training rounds differently, and so do its scores
 
 
 @dataclass(frozen=True)
-class Compared:
+class ScorePair:
     """One metric in one direction, as fractions: in the record, and made again."""
 
     direction: str
@@ -41,7 +42,7 @@ class Outcome:
     record: Record
     again: Record
     path: Path
-    compared: list[Compared]
+    compared: list[ScorePair]
 
     @property
     def points(self) -> float:
@@ -55,18 +56,18 @@ class Outcome:
 
     def differs(self) -> list[str]:
         """What was not the same around the two runs: processor and versions, one line each."""
-        found = []
+        lines = []
         for what in ("hardware", "versions"):
             old, new = getattr(self.record, what), getattr(self.again, what)
-            found += [
+            lines += [
                 f"{key}: {old.get(key, 'not there')} in the record, {new.get(key, 'not there')} now"
                 for key in dict.fromkeys((*old, *new))
                 if old.get(key) != new.get(key)
             ]
-        return found
+        return lines
 
 
-def reproduce(
+def remake_record(
     record: Record,
     *,
     source: Path | None = None,
@@ -81,9 +82,8 @@ def reproduce(
     commands, a missing ``source``, a command that fails and a cache of other contents are each a
     UserError.
     """
-    cache, train, evaluate = required_steps(
-        record, source=str(source or "DIR"), out=None if out is None else str(out)
-    )
+    steps = record_steps(record, source=str(source or "DIR"), out=None if out is None else str(out))
+    train, evaluate = steps[1], steps[-1]
     folder = Path(train[train.index("--out") + 1])
     if source is None and not record.dataset.synthetic:
         raise UserError(
@@ -93,10 +93,10 @@ def reproduce(
         )
     if (folder / "run.json").exists():
         say(f"{folder} is there: it goes on, or is compared as it is where it has ended")
-        train = [*train, "--resume"]
+        train.append("--resume")
     target = folder / "record.json"
-    evaluate = [*evaluate, "--out", str(target)]
-    for command in (cache, train, evaluate):
+    evaluate += ["--out", str(target)]
+    for command in steps:
         say(shlex.join(command))
         _run(command, quiet)
     again = read_record(target)
@@ -107,26 +107,26 @@ def reproduce(
             where=record.dataset.name,
             fix="build it from the same source with --force, or set CRBENCH_CACHES to a new folder",
         )
-    return Outcome(record, again, target, compare(record, again))
+    return Outcome(record, again, target, compare_scores(record, again))
 
 
-def compare(record: Record, again: Record) -> list[Compared]:
+def compare_scores(record: Record, again: Record) -> list[ScorePair]:
     """The headline metrics of the record's dataset in each of its directions."""
-    found = []
+    compared = []
     for direction in (d for d in DIRECTIONS if d in record.scores):
         old, new = record.scores[direction], again.scores.get(direction, {})
-        found += [
-            Compared(direction, metric, value.value, new[metric].value if metric in new else None)
+        compared += [
+            ScorePair(direction, metric, value.value, new[metric].value if metric in new else None)
             for metric in record.dataset.card["headline"]
             if (value := old.get(metric)) is not None
         ]
-    return found
+    return compared
 
 
 def _run(command: Sequence[str], quiet: bool) -> None:
     """A command of ours, its output to stderr: stdout is for the result."""
     code = subprocess.run(
-        [sys.executable, "-m", "crbench", *command[1:], *(["--quiet"] if quiet else [])],
+        own_process("crbench", *command[1:], *(["--quiet"] if quiet else [])),
         stdout=subprocess.DEVNULL if quiet else sys.stderr,
         check=False,
     ).returncode

@@ -12,14 +12,21 @@ import pytest
 from typer.testing import CliRunner
 
 from crbench.cli import app
+from crbench.cli.reproduce import outcome_data
 from crbench.files import write_json
 from crbench.records import read_record
-from crbench.study.commands import commands
-from crbench.study.reproduce import Outcome, compare
+from crbench.study.reproduce import Outcome, compare_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "results" / "records"
 TRAINED = RECORDS / "ben-14k-twin" / "cr-jepa" / "cr-jepa-tiny-seed0.json"
+COMMANDS = [
+    "crbench cache build ben-14k-twin",
+    "crbench train cr-jepa ben-14k-twin --scale tiny --seed 0 --device cpu --threads 1 "
+    "--out runs/again/ben-14k-twin/cr-jepa-tiny-seed0-7616b1d5",
+    "crbench evaluate runs/again/ben-14k-twin/cr-jepa-tiny-seed0-7616b1d5 "
+    "--protocol leave-one-out --device cpu",
+]
 UNTRAINED = RECORDS / "ben-14k-twin" / "random" / "random-tiny-seed1.json"
 
 
@@ -54,8 +61,8 @@ def test_a_trained_record_of_the_board_comes_out_again(place: Path) -> None:
     for line in found["scores"]:  # what is printed is what stands in the two files
         assert line["recorded"] == record.scores[line["direction"]][line["metric"]].value
         assert line["measured"] == again.scores[line["direction"]][line["metric"]].value
-    for line in commands(record) or []:
-        assert line.removeprefix("crbench ") in done.stderr
+    for line in COMMANDS:
+        assert f"$ {line}" in done.stderr
 
 
 def test_a_wrong_number_in_a_record_is_found(place: Path) -> None:
@@ -84,9 +91,9 @@ def test_another_cache_is_no_reproduction(place: Path) -> None:
 def test_the_commands_are_printed() -> None:
     result = CliRunner().invoke(app, ["reproduce", str(TRAINED)])
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == commands(read_record(TRAINED))
+    assert result.stdout.splitlines() == COMMANDS
     asked = CliRunner().invoke(app, ["reproduce", str(TRAINED), "--json"])
-    assert json.loads(asked.stdout)["commands"] == commands(read_record(TRAINED))
+    assert json.loads(asked.stdout)["commands"] == COMMANDS
 
 
 def test_what_cannot_be_made_again_says_why(tmp_path: Path) -> None:
@@ -97,14 +104,42 @@ def test_what_cannot_be_made_again_says_why(tmp_path: Path) -> None:
     write_json(tmp_path / "foreign.json", foreign)
     for words, what in (
         ([str(real), "--run"], "is built from images that are not here"),
-        ([str(tmp_path / "foreign.json")], "no card of this installation"),
-        ([str(tmp_path / "foreign.json"), "--run"], "no card of this installation"),
+        ([str(tmp_path / "foreign.json")], "no command of this installation"),
+        ([str(tmp_path / "foreign.json"), "--run"], "no command of this installation"),
         ([str(tmp_path / "none.json")], "no such record"),
         ([str(TRAINED), "--source", "x"], "--source goes with --run"),
         ([str(TRAINED), "--tolerance", "0"], "--tolerance goes with --run"),
     ):
         result = CliRunner().invoke(app, ["reproduce", *words])
         assert result.exit_code == 2 and what in result.stderr, result.stderr
+
+
+def test_a_strangers_record_runs_and_writes_nothing(tmp_path: Path) -> None:
+    """Each ends with a sentence before anything is built, and a ``numpy.py`` here never runs."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "numpy.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "here" / "evil.toml").write_text('name = "evil.toml"\n')
+    for number, (field, value) in enumerate(
+        (("run", "../../../x"), ("name", "--help"), ("name", "evil.toml"), ("class", "numpy:run"))
+    ):
+        data = json.loads(UNTRAINED.read_text(encoding="utf-8"))
+        if field == "class":
+            data["method"]["card"]["class"] = value
+        elif field == "name":
+            data["method"]["name"] = data["method"]["card"]["name"] = value
+        else:
+            data[field] = value
+        write_json(tmp_path / f"{number}.json", data)
+        code = "from crbench.cli import main; main()"  # as the installed script: no working folder
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, "reproduce", f"../{number}.json", "--run"],
+            cwd=tmp_path / "here", env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert "no plain name" in done.stderr or "method.card" in done.stderr
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left == {"here", "numpy.py", "evil.toml", *(f"{number}.json" for number in range(4))}
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
@@ -115,17 +150,27 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     assert "where: crbench cache build landsat7-pan-ms --source nowhere" in done.stderr
 
 
+def test_json_of_a_missing_score_is_strict() -> None:
+    record = read_record(TRAINED)
+    again = record.model_copy(deep=True)
+    del again.scores["ab"]
+    compared = compare_scores(record, again)
+    data = outcome_data(Outcome(record, again, TRAINED, compared), 0.5)
+    assert data["largest_difference_points"] is None and not data["within_tolerance"]
+    json.dumps(data, allow_nan=False)
+
+
 def test_a_score_that_is_missing_on_one_side_is_no_agreement() -> None:
     record = read_record(TRAINED)
     value = record.scores["ab"]["f1_item@5"].model_copy(update={"value": None})
     again = record.model_copy(deep=True)
     again.scores["ab"]["f1_item@5"] = value
-    found = Outcome(record, again, TRAINED, compare(record, again))
+    found = Outcome(record, again, TRAINED, compare_scores(record, again))
     assert found.points == float("inf") and not found.same_scores
     del again.scores["ab"]["f1_item@5"]
-    assert Outcome(record, again, TRAINED, compare(record, again)).points == float("inf")
+    assert Outcome(record, again, TRAINED, compare_scores(record, again)).points == float("inf")
     del again.scores["ab"]
-    assert Outcome(record, again, TRAINED, compare(record, again)).points == float("inf")
+    assert Outcome(record, again, TRAINED, compare_scores(record, again)).points == float("inf")
     assert Outcome(record, again, TRAINED, []).points == float("inf")
-    same = Outcome(record, record, TRAINED, compare(record, record))
+    same = Outcome(record, record, TRAINED, compare_scores(record, record))
     assert same.points == 0 and same.same_scores and same.differs() == []

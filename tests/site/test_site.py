@@ -20,7 +20,7 @@ from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.records import Record
 from crbench.site.site import MARKER, write_site
-from crbench.study.commands import commands
+from crbench.study.commands import command_lines
 from crbench.study.written import written_studies
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -176,7 +176,7 @@ COMMITTED = sorted((RESULTS / "records").rglob("*.json"))
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
 def test_the_commands_lead_to_the_card_of_the_record(path: Path) -> None:
     (record,) = read_records([path])
-    lines = commands(record)
+    lines = command_lines(record)
     assert lines is not None
     words = shlex.split(lines[1])
     assert words[:4] == ["crbench", "train", record.method.name, record.dataset.name]
@@ -190,10 +190,10 @@ def test_the_commands_lead_to_the_card_of_the_record(path: Path) -> None:
 
 def test_a_changed_key_is_set_and_a_foreign_card_has_no_command(make_record: Make) -> None:
     run = make_record(overrides=("model.mask_ratio=0.25", 'model.retrieval_heads=["uni"]'))
-    lines = commands(run)
+    lines = command_lines(run)
     assert lines is not None
     assert "--set model.mask_ratio=0.25" in lines[1]
     assert """--set 'model.retrieval_heads=["uni"]'""" in lines[1]
     entry = run.method.model_copy(update={"card": run.method.card | {"name": "elsewhere"}})
-    assert commands(run.model_copy(update={"method": entry})) is None
-    assert commands(run.model_copy(update={"training": None})) is None
+    assert command_lines(run.model_copy(update={"method": entry})) is None
+    assert command_lines(run.model_copy(update={"training": None})) is None
