@@ -39,8 +39,7 @@ from crbench.data.cache.reading import open_cache
 from crbench.data.pairs import Pairs, epoch_batches
 from crbench.models.base import Batch, Step
 from crbench.models.cr_jepa import CRJEPA
-from crbench.models.losses.infonce import cosine_distance, infonce
-from crbench.models.losses.sigreg import directions, sigreg
+from crbench.models.losses import cosine_distance, directions, infonce, sigreg
 from crbench.models.masking import masked_count, random_split
 from crbench.models.registry import build_method
 from crbench.models.vit import gather

@@ -18,13 +18,10 @@ from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
 from crbench.models.base import Batch, Method, Step
-from crbench.models.heads import retrieval_head
-from crbench.models.losses.infonce import cosine_distance, infonce
-from crbench.models.losses.latent import prediction
-from crbench.models.losses.sigreg import directions, sigreg
+from crbench.models.losses import cosine_distance, directions, infonce, prediction, sigreg
 from crbench.models.masking import Split, random_split
 from crbench.models.predictors import ROUTES, SHARING, Predictor, predict
-from crbench.models.vit import Stem, Trunk, gather
+from crbench.models.vit import Stem, Trunk, ViTTable, gather, retrieval_head
 from crbench.words import DIRECTIONS, MODALITIES, Modality, Role
 
 # which head serves a kind of direction: the first of these that a retrieval loss trains, else the
@@ -42,17 +39,10 @@ class Routes(Strict):
     ba: float = Field(ge=0)
 
 
-class CRJEPAModelTable(Strict):
+class CRJEPAModelTable(ViTTable):
     """The ``[model]`` table."""
 
-    image_size: int = Field(gt=0)
-    patch_size: int = Field(gt=0)
-    width: int = Field(gt=0, multiple_of=4)
-    depth: int = Field(gt=0)
-    num_heads: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
     encoder: Literal["shared", "dual"]
-    predictor_depth: int = Field(gt=0)
     predictor_sharing: Literal[
         "independent", "same+cross", "one", "same+own-cross", "own-same+cross"
     ]
@@ -64,10 +54,8 @@ class CRJEPAModelTable(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> CRJEPAModelTable:
-        if self.image_size % self.patch_size or self.image_size < 2 * self.patch_size:
-            raise ValueError("image_size must be a multiple of patch_size, at least twice it")
-        if self.width % self.num_heads:
-            raise ValueError("width must be a multiple of num_heads")
+        if self.side < 2:
+            raise ValueError("image_size must be at least twice patch_size")
         if len(set(self.retrieval_heads)) != len(self.retrieval_heads):
             raise ValueError("retrieval_heads repeat")
         return self
@@ -170,8 +158,8 @@ class CRJEPA(Method):
         if self.serves:
             with torch.set_grad_enabled(torch.is_grad_enabled() and cfg.targets == "live"):
                 targets = self._encode({x: gather(tokens[x], splits[x].hidden) for x in aimed})
-            places = {x: gather(self._positions(x), splits[x].hidden) for x in aimed}
-            predicted = predict(self.predictors, self.serves, contexts, places)
+            positions = {x: gather(self._positions(x), splits[x].hidden) for x in aimed}
+            predicted = predict(self.predictors, self.serves, contexts, positions)
             terms |= {f"pred_{r}": prediction(predicted[r], targets[r[1]]) for r in self.serves}
         if self.pools:
             retrieval, factors = self._retrieval({x: contexts[x].mean(1) for x in seen}, step)
@@ -183,8 +171,7 @@ class CRJEPA(Method):
     def _split(self, keys: Tensor, step: Step, modality: str) -> Split:
         m = self.config.model
         which = modality if m.mask_pairing == "independent" else "both"
-        tokens = (m.image_size // m.patch_size) ** 2
-        return random_split(keys, tokens, m.mask_ratio, step.seed, step.epoch, which)
+        return random_split(keys, m.side**2, m.mask_ratio, step.seed, step.epoch, which)
 
     def _positions(self, modality: str) -> Tensor:
         """Positions (1, T, D) of the stem of ``modality``."""

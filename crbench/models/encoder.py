@@ -12,36 +12,20 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crbench.cards import Strict
-from crbench.models.block_masking import Blocks, MaskTable
 from crbench.models.ema import EMATable
-from crbench.models.losses.precision import full
-from crbench.models.vit import Stem, Trunk, gather, sincos_positions
+from crbench.models.losses import full
+from crbench.models.masking import Blocks, MaskTable
+from crbench.models.vit import Stem, Trunk, ViTTable, gather, sincos_positions
 
 
-class EncoderTable(Strict):
+class EncoderTable(ViTTable):
     """The keys of ``[model]`` that both methods share."""
 
-    image_size: int = Field(gt=0)
-    patch_size: int = Field(gt=0)
-    width: int = Field(gt=0, multiple_of=4)
-    depth: int = Field(gt=0)
-    num_heads: int = Field(gt=0)
-    mlp_ratio: float = Field(gt=0)
-    predictor_depth: int = Field(gt=0)
     masks: MaskTable
     ema: EMATable
 
-    @property
-    def side(self) -> int:
-        """Patches along one side of the image."""
-        return self.image_size // self.patch_size
-
     @model_validator(mode="after")
     def _fits(self) -> EncoderTable:
-        if self.image_size % self.patch_size:
-            raise ValueError("image_size must be a multiple of patch_size")
-        if self.width % self.num_heads:
-            raise ValueError("width must be a multiple of num_heads")
         if self.masks.targets + self.masks.min_context > self.side**2:
             raise ValueError(
                 f"masks.targets + masks.min_context exceed the {self.side**2} tokens of an image"

@@ -11,23 +11,15 @@ import math
 import torch
 from torch import Tensor
 
-# splitmix64 (Steele, Lea and Flood, OOPSLA 2014); the constants as signed 64-bit integers
-GOLDEN, FIRST, SECOND = (
-    value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
+from crbench.seeds import finalise, logical_shift
 
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift; torch's own ``>>`` drags the sign along."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # SplitMix64's increment as a signed 64-bit integer
 
 
 def mix(x: Tensor) -> Tensor:
-    """A bijection of int64 that flips half of the bits when one is flipped (splitmix64)."""
-    x = x + GOLDEN
-    x = (x ^ _shift(x, 30)) * FIRST
-    x = (x ^ _shift(x, 27)) * SECOND
-    return x ^ _shift(x, 31)
+    """A bijection of int64 that flips half of the bits when one is flipped (SplitMix64)."""
+    mixed: Tensor = finalise(x + _GOLDEN)
+    return mixed
 
 
 def hashed(seed: int, *parts: Tensor) -> Tensor:
@@ -40,7 +32,7 @@ def hashed(seed: int, *parts: Tensor) -> Tensor:
 
 def uniform(hashes: Tensor) -> Tensor:
     """float32 in the open interval (0, 1) from the upper 23 bits of ``hashes``."""
-    return (_shift(hashes, 41).float() + 0.5) * 2.0**-23
+    return (logical_shift(hashes, 41).float() + 0.5) * 2.0**-23
 
 
 def normal(seed: int, *shape: int, device: torch.device | str | None = None) -> Tensor:

@@ -45,8 +45,8 @@ class CrossAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
-class PredictorBlock(nn.Module):
-    """Self-attention among the queries, cross-attention to the context, MLP; all pre-norm."""
+class CrossLayers(nn.Module):
+    """Layers of a block that reads a context: self-attention, cross-attention, MLP, their norms."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -55,6 +55,10 @@ class PredictorBlock(nn.Module):
         self.self_attention = Attention(width, heads, qkv_bias=True)
         self.cross_attention = CrossAttention(width, heads)
         self.mlp = Mlp(width, int(width * mlp_ratio))
+
+
+class PredictorBlock(CrossLayers):
+    """Self-attention among the queries, cross-attention to the context, MLP; all pre-norm."""
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x = x + self.self_attention(self.norm_self(x))
@@ -97,6 +101,6 @@ def predict(
     for name in dict.fromkeys(serves.values()):
         routes = [route for route in serves if serves[route] == name]
         context = torch.cat([contexts[route[0]] for route in routes])
-        places = torch.cat([positions[route[1]] for route in routes])
-        predicted |= zip(routes, predictors[name](context, places).chunk(len(routes)), strict=True)
+        wanted = torch.cat([positions[route[1]] for route in routes])
+        predicted |= zip(routes, predictors[name](context, wanted).chunk(len(routes)), strict=True)
     return predicted

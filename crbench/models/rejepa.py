@@ -23,10 +23,9 @@ from crbench.cards import MethodCard, Strict
 from crbench.errors import UserError
 from crbench.models import ema
 from crbench.models.base import Batch, Method, Step
-from crbench.models.block_masking import Blocks, draw_blocks
 from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
-from crbench.models.losses.precision import full
-from crbench.models.losses.vicreg import vicreg
+from crbench.models.losses import full, vicreg
+from crbench.models.masking import Blocks, draw_blocks
 from crbench.models.vit import Trunk, gather, init_weights, sincos_positions
 from crbench.words import DIRECTIONS, Modality, Role
 

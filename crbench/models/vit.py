@@ -9,11 +9,39 @@ from functools import partial
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from timm.layers import PatchEmbed, build_sincos2d_pos_embed, trunc_normal_
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from crbench.cards import Strict
+
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class ViTTable(Strict):
+    """Keys of ``[model]`` that every transformer has: input side and patch in pixels, its shape."""
+
+    image_size: int = Field(gt=0)
+    patch_size: int = Field(gt=0)
+    width: int = Field(gt=0, multiple_of=4)
+    depth: int = Field(gt=0)
+    num_heads: int = Field(gt=0)
+    mlp_ratio: float = Field(gt=0)
+    predictor_depth: int = Field(gt=0)
+
+    @property
+    def side(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @model_validator(mode="after")
+    def _divides(self) -> ViTTable:
+        if self.image_size % self.patch_size:
+            raise ValueError("image_size must be a multiple of patch_size")
+        if self.width % self.num_heads:
+            raise ValueError("width must be a multiple of num_heads")
+        return self
 
 
 class Stem(nn.Module):
@@ -71,6 +99,19 @@ class Trunk(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, attn_mask=mask)
         return self.norm(tokens)
+
+
+def retrieval_head(width: int, hidden: int, retrieval_dim: int) -> nn.Sequential:
+    """Linear → LayerNorm → GELU → Linear, (B, width) → (B, retrieval_dim).
+
+    The published budget holds a norm of 2 · hidden parameters; a layer norm, not a batch norm,
+    which would tie the result to the number of ranks.
+    """
+    head = nn.Sequential(
+        nn.Linear(width, hidden), LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, retrieval_dim)
+    )
+    init_weights(head)
+    return head
 
 
 def gather(tokens: Tensor, indices: Tensor) -> Tensor:

@@ -16,19 +16,17 @@ from typing import Literal, cast
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from timm.layers import Attention, Mlp, trunc_normal_
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
 from crbench.models import ema
 from crbench.models.base import Batch, Method, Step
-from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
-from crbench.models.losses.latent import prediction
-from crbench.models.losses.psa import PSA
-from crbench.models.losses.vicreg import vicreg
-from crbench.models.predictors import CrossAttention
-from crbench.models.vit import LayerNorm, gather, init_weights
+from crbench.models.losses import PSA, prediction, vicreg
+from crbench.models.masking import draw_blocks
+from crbench.models.predictors import CrossLayers
+from crbench.models.vit import gather, init_weights
 from crbench.words import MODALITIES, Modality, Role
 
 _OTHER: dict[Modality, Modality] = {"a": "b", "b": "a"}
@@ -63,16 +61,8 @@ class XJEPAConfig(Strict):
     loss: XJEPALossTable
 
 
-class CrossBlock(nn.Module):
+class CrossBlock(CrossLayers):
     """[queries; context] → self-attention → cross-attention, residual each; then an MLP."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.norm_self, self.norm_query = LayerNorm(width), LayerNorm(width)
-        self.norm_context, self.norm_mlp = LayerNorm(width), LayerNorm(width)
-        self.self_attention = Attention(width, heads, qkv_bias=True)
-        self.cross_attention = CrossAttention(width, heads)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
 
     def forward(
         self,
@@ -157,16 +147,16 @@ class XJEPA(Method):
         """
         table, weights = self.config.model, self.config.loss
         blocks = draw_blocks(table.masks, table.side, batch["keys"], step)
-        places = blocks.targets.flatten(1)
+        hidden = blocks.targets.flatten(1)
         context = {m: self.encoders[m](batch[m], m, blocks) for m in MODALITIES}
         with torch.no_grad():
             targets = {
-                m: gather(normalised(self.targets[m](batch[m], m)), places) for m in MODALITIES
+                m: gather(normalised(self.targets[m](batch[m], m)), hidden) for m in MODALITIES
             }
         terms: dict[str, list[Tensor]] = {}
         for source, goal in _OTHER.items():
             other = source if table.cross_context == "query" else goal
-            queries = self._queries(places)
+            queries = self._queries(hidden)
             predicted = self.predictors[source](
                 queries, context[source], context[other], blocks.valid
             )
@@ -184,9 +174,9 @@ class XJEPA(Method):
         total = torch.stack([getattr(weights, name) * value for name, value in means.items()])
         return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
 
-    def _queries(self, places: Tensor) -> Tensor:
+    def _queries(self, positions: Tensor) -> Tensor:
         """The shared learned query at each target position (B, M) → (B, M, D)."""
-        return self.query + gather(cast(Tensor, self.encoders["a"].positions), places)
+        return self.query + gather(cast(Tensor, self.encoders["a"].positions), positions)
 
     def after_step(self, step: Step) -> None:
         """Move the target encoders towards the encoders."""

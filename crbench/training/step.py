@@ -2,7 +2,7 @@
 
 On several ranks each takes a fixed share of every batch; masks, flips and SIGReg's directions are
 functions of names, so they are those of one process. Losses over a batch are over all of it
-(models/losses/across.py), gradients are averaged by DDP (gloo on CPUs, NCCL on GPUs). With float64
+(models/across.py), gradients are averaged by DDP (gloo on CPUs, NCCL on GPUs). With float64
 the gradients are those of one process to rounding.
 
 Nothing in a step waits for the device: terms and the gradient's norm stay tensors.
@@ -26,8 +26,8 @@ from torch.utils.checkpoint import checkpoint
 from crbench.cards import TrainTable
 from crbench.data.pairs import dihedral
 from crbench.errors import UserError
+from crbench.models import across
 from crbench.models.base import Batch, Method, Step
-from crbench.models.losses import across
 from crbench.run.ranks import Ranks
 from crbench.training.schedule import make_optimizer, make_scheduler, set_weight_decay
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from crbench.cards import Strict
 from crbench.models.base import Batch, Method, Step
-from crbench.models.losses.infonce import infonce
+from crbench.models.losses import infonce
 from crbench.models.vit import Stem, Trunk
 from crbench.words import MODALITIES, Modality, Role
 

@@ -13,7 +13,7 @@ from crbench.cards import load_method
 from crbench.errors import UserError
 from crbench.models.base import Step, count
 from crbench.models.cr_jepa import CRJEPA
-from crbench.models.losses.infonce import infonce
+from crbench.models.losses import infonce
 from crbench.models.predictors import ROUTES, SHARING, predict
 from crbench.models.registry import build_method
 from crbench.words import DIRECTIONS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from crbench.models.base import Step
-from crbench.models.block_masking import MaskTable, draw_blocks
 from crbench.models.ema import EMATable
 from crbench.models.encoder import Encoder, EncoderTable, normalised, pool
+from crbench.models.masking import MaskTable, draw_blocks
 
 TABLE = EncoderTable(
     image_size=32,

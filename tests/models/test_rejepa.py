@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from crbench.cards import load_method
 from crbench.errors import UserError
 from crbench.models.base import Step, count
-from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import pool
+from crbench.models.masking import draw_blocks
 from crbench.models.registry import build_method
 from crbench.models.rejepa import REJEPA
 

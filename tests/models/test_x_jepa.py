@@ -7,8 +7,8 @@ import torch
 
 from crbench.cards import load_method
 from crbench.models.base import Step, count
-from crbench.models.block_masking import draw_blocks
 from crbench.models.encoder import normalised
+from crbench.models.masking import draw_blocks
 from crbench.models.registry import build_method
 from crbench.models.x_jepa import XJEPA
 from crbench.words import MODALITIES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crbench.models.losses.psa import PSA
+from crbench.models.losses import PSA
 
 
 def wandering(width: int, steps: int, dtype: torch.dtype = torch.float32) -> PSA:

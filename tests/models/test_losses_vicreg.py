@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crbench.models.losses.vicreg import vicreg
+from crbench.models.losses import vicreg
 
 
 def reference(x: np.ndarray, y: np.ndarray, hinge: float) -> dict[str, float]:

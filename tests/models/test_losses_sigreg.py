@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from crbench.models.losses.sigreg import directions, sigreg
+from crbench.models.losses import directions, sigreg
 
 
 def reference(r: np.ndarray, u: np.ndarray, knots: int) -> float:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from crbench.models.losses.infonce import cosine_distance, infonce
-from crbench.models.losses.latent import prediction
+from crbench.models.losses import cosine_distance, infonce, prediction
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:

@@ -1,1 +1,0 @@
-"""Losses, each in a file that reads beside its formula."""
