@@ -18,8 +18,9 @@ from pathlib import Path
 
 import h5py
 
+from crbench.board.markdown import markdown_table
 from crbench.board.published import printed
-from crbench.board.text import table_text
+from crbench.board.tables import text_table
 from crbench.cards import load_dataset
 from crbench.data.cache.reading import Cache, default_path, open_cache
 from crbench.embedding.embed import embed_run
@@ -91,7 +92,7 @@ def main() -> int:
         f"`scripts/study_heads.py {study.name}` from the runs' embeddings under `runs/ablations`;\n"
         "runs made by other commands, here those of the reference row, are left out.\n"
     )
-    write_text(out, "\n".join([title, about, table_text(head, lines)]))
+    write_text(out, "\n".join([title, about, markdown_table(text_table("Heads", head, lines))]))
     print(out)
     return 0
 

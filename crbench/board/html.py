@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from crbench import words as names
 from crbench.board.board import Board, average
+from crbench.board.board_tables import PARAMS, measured_table, published_table, score_cell
 from crbench.board.notes import dataset_title, setting
-from crbench.board.probes import TITLE, probe_table
+from crbench.board.probes import probe_table
 from crbench.board.published import COMPARABLE, PublishedTable
-from crbench.board.text import PARAMS, cell_lines, date, params, percent, signs
+from crbench.board.tables import percent
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
@@ -21,38 +22,36 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 TEMPLATES = Path(__file__).with_name("templates")
-MORE = ("f1_item@5", "f1_query@5", "f1_dataset@5", "map", "p@5", "pair_r@1", "pair_r@5")
-ACROSS = {  # the filter of directions: what each choice shows
+_MORE = ("f1_item@5", "f1_query@5", "f1_dataset@5", "map", "p@5", "pair_r@1", "pair_r@5")
+_WAYS = {  # the filter of directions: what each choice shows
     "aa bb ab ba": "all four",
     "aa bb": "within one sensor",
     "ab ba": "across sensors",
     "ab": "first → second sensor",
     "ba": "second → first sensor",
 }
-SOURCES = {
+_ORIGINS = {
     "method": "measured: methods",
     "floor": "measured: floors and chance",
     "external": "measured: embeddings of others",
     "published": "published, not measured here",
 }
+_INLINE = ((r"`([^`]*)`", "code"), (r"\*\*([^*]+)\*\*", "strong"), (r"\*([^*]+)\*", "em"))
 
 
-INLINE = ((r"`([^`]*)`", "code"), (r"\*\*([^*]+)\*\*", "strong"), (r"\*([^*]+)\*", "em"))
-
-
-def code(text: str) -> Markup:
+def _code(text: str) -> Markup:
     """Plain text as HTML; what stands between backticks becomes code."""
-    return prose(text, INLINE[:1])
+    return _note(text, _INLINE[:1])
 
 
-def prose(text: str, marks: Sequence[tuple[str, str]] = INLINE) -> Markup:
+def _note(text: str, marks: Sequence[tuple[str, str]] = _INLINE) -> Markup:
     """A paragraph of a note as HTML: code, strong and emphasis of Markdown, all else escaped."""
     from markupsafe import Markup, escape
 
-    found = str(escape(text))
+    html = str(escape(text))
     for pattern, tag in marks:
-        found = re.sub(pattern, rf"<{tag}>\1</{tag}>", found)
-    return Markup(found)
+        html = re.sub(pattern, rf"<{tag}>\1</{tag}>", html)
+    return Markup(html)
 
 
 def more_metrics(board: Board) -> list[str]:
@@ -60,18 +59,18 @@ def more_metrics(board: Board) -> list[str]:
     known = {
         metric for row in board.rows if row.n for (_, metric), cell in row.cells.items() if cell
     }
-    return [metric for metric in MORE if metric in known and metric not in board.metrics]
+    return [metric for metric in _MORE if metric in known and metric not in board.metrics]
 
 
-def families(boards: Iterable[Board], published: Iterable[PublishedTable]) -> list[str]:
+def _families(boards: Iterable[Board], published: Iterable[PublishedTable]) -> list[str]:
     """Headings of all metrics that a page shows, for its filter, headlines first."""
-    found = [names.family(metric) for board in boards for metric in board.metrics]
-    found += [table.heading for table in published]
-    found += [names.family(metric) for board in boards for metric in more_metrics(board)]
-    return list(dict.fromkeys(found))
+    headings = [names.family(metric) for board in boards for metric in board.metrics]
+    headings += [table.heading for table in published]
+    headings += [names.family(metric) for board in boards for metric in more_metrics(board)]
+    return list(dict.fromkeys(headings))
 
 
-def asset(name: str) -> Markup:
+def _asset(name: str) -> Markup:
     """A style sheet or script of ours, to stand inside a page."""
     from markupsafe import Markup
 
@@ -79,11 +78,11 @@ def asset(name: str) -> Markup:
 
 
 @cache
-def environment() -> Environment:
+def _environment() -> Environment:
     """Templates with escaping on; a name that is not there is an error, never an empty place."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    found = Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -91,21 +90,21 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"percent": percent, "code": code, "prose": prose}
-    found.globals |= {
-        "DIRECTIONS": DIRECTIONS, "ACROSS": ACROSS, "SOURCES": SOURCES, "COMPARABLE": COMPARABLE,
-        "PARAMS": PARAMS, "PROBES": TITLE, "arrow": arrow, "asset": asset, "average": average,
-        "cell_lines": cell_lines, "dataset_title": dataset_title, "date": date,
-        "definition": names.definition, "family": names.family, "more_metrics": more_metrics,
-        "params": params, "probe_table": probe_table, "setting": setting, "signs": signs,
-        "title": names.title,
+    made.filters |= {"percent": percent, "code": _code, "note": _note}
+    made.globals |= {
+        "DIRECTIONS": DIRECTIONS, "WAYS": _WAYS, "ORIGINS": _ORIGINS, "COMPARABLE": COMPARABLE,
+        "PARAMS": PARAMS, "arrow": arrow, "asset": _asset, "average": average,
+        "dataset_title": dataset_title, "definition": names.definition, "family": names.family,
+        "measured_table": measured_table, "more_metrics": more_metrics,
+        "probe_table": probe_table, "published_table": published_table, "score_cell": score_cell,
+        "setting": setting, "title": names.title,
     }  # fmt: skip
-    return found
+    return made
 
 
 def page(template: str, **values: Any) -> str:
     """A page of a template. ``up`` leads from the page to the site's folder."""
-    return environment().get_template(template).render(values)
+    return _environment().get_template(template).render(values)
 
 
 def board_page(
@@ -123,7 +122,7 @@ def board_page(
         "board.html",
         boards=boards,
         published=published,
-        families=families(boards, published),
+        families=_families(boards, published),
         datasets=list(dict.fromkeys([b.key[0] for b in boards] + [t.dataset for t in published])),
         links=links or {},
         charts=charts or {},

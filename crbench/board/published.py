@@ -15,7 +15,7 @@ COMPARABLE = {  # may a published row be held against a measured one on the same
     "unknown": "the source states neither which F1@5 it used nor its protocol",
     "no": "stated and different",
 }
-BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
+_BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PublishedTable:
     rows: list[PublishedRow] = field(default_factory=list)
 
 
-def folder() -> Path:
+def published_folder() -> Path:
     """Where the published tables lie: inside the wheel, else in the checkout."""
     installed = PACKAGE / "_cards" / "published"
     return installed if installed.is_dir() else PACKAGE.parent / "results" / "published"
@@ -56,8 +56,8 @@ def fraction(text: str) -> float | None:
 def published_tables() -> list[PublishedTable]:
     """The printed comparisons by dataset and heading, rows in their printed order."""
     tables: dict[tuple[str, str], PublishedTable] = {}
-    for name in BOARD_FILES:
-        for line in lines(name):
+    for name in _BOARD_FILES:
+        for line in published_lines(name):
             key = (line["dataset"], family(line["metric"]))
             sensors = {"a": line["a"], "b": line["b"]}
             table = tables.setdefault(key, PublishedTable(key[0], sensors, key[1]))
@@ -65,9 +65,9 @@ def published_tables() -> list[PublishedTable]:
     return list(tables.values())
 
 
-def lines(name: str) -> list[dict[str, str]]:
+def published_lines(name: str) -> list[dict[str, str]]:
     """The lines of a published file, by column, as printed."""
-    path = folder() / name
+    path = published_folder() / name
     if not path.is_file():
         raise UserError("a published table is missing", where=path, fix="restore the file")
     with path.open(encoding="utf-8", newline="") as handle:
@@ -80,7 +80,7 @@ def printed(name: str, dataset: str | None, line: dict[str, str], label: str) ->
         return []
     fitting = [
         row
-        for row in lines(name)
+        for row in published_lines(name)
         if row["dataset"] == dataset and all(row.get(key) == text for key, text in line.items())
     ]
     return [_row(row, label) for row in fitting]

@@ -36,11 +36,11 @@ def leaderboard(
     as_json: AsJson = False,
 ) -> None:
     """Make the board from records: measured rows, and published numbers in tables of their own."""
+    from crbench.board.board_data import board_json
     from crbench.board.leaderboard import write_boards
     from crbench.board.published import published_tables
     from crbench.board.rows import boards, read_records
     from crbench.board.terminal import print_boards
-    from crbench.board.text import board_json
 
     found = boards(read_records(records or [RECORDS]))
     published = published_tables()

@@ -112,7 +112,7 @@ def print_outcome(outcome: Outcome, most: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from crbench.board.text import percent
+    from crbench.board.tables import percent
     from crbench.words import arrow, title
 
     console = Console(highlight=False)

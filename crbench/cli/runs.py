@@ -279,7 +279,7 @@ def print_comparison(
     """Compare, print the table or JSON, and write the JSON to ``out`` if given."""
     import json
 
-    from crbench.board.comparison import as_data, print_table
+    from crbench.board.comparison import comparison_data, print_comparison_table
     from crbench.evaluation.compare import compare_runs
     from crbench.files import write_json
 
@@ -287,11 +287,11 @@ def print_comparison(
         a, b, dataset=dataset, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet
     )
     if out is not None:
-        write_json(out, as_data(found))
+        write_json(out, comparison_data(found))
     if as_json:
-        print(json.dumps(as_data(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(comparison_data(found), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print_table(found)
+        print_comparison_table(found)
 
 
 def register(app: typer.Typer) -> None:

@@ -83,7 +83,7 @@ def ablate(
     from crbench.errors import UserError
     from crbench.study.ablate import ablate as run_ablate
     from crbench.study.ablate import shelf_of
-    from crbench.study.pages import check_place, command
+    from crbench.study.pages import ablate_command, check_place
     from crbench.study.study import load_study
 
     card = load_study(study)
@@ -104,7 +104,7 @@ def ablate(
         _plan(card, name, scale, seeds, sets, cache, device, threads, max_jobs, folder, as_json)
         return
     if out is None:
-        check_place(folder / f"{card.name}.md", command(card, title, scale, sets))
+        check_place(folder / f"{card.name}.md", ablate_command(card, title, scale, sets))
     codes: dict[str, int] = {}
     if not table:
         codes = run_ablate(
@@ -124,8 +124,7 @@ def ablate(
         )
     from crbench.draw.study import write_picture
     from crbench.study.pages import write_study
-    from crbench.study.table import as_json as plain
-    from crbench.study.table import study_table
+    from crbench.study.table import study_json, study_table
 
     shelf, _ = shelf_of(name, cache, folder, need_cache=False)
     found = study_table(card, shelf, scale=scale, seeds=seeds, overrides=sets)
@@ -133,7 +132,7 @@ def ablate(
     if found.record:
         paths.append(write_picture(found, folder))
     if as_json:
-        print(json.dumps(plain(found), indent=2, ensure_ascii=False))
+        print(json.dumps(study_json(found), indent=2, ensure_ascii=False))
     else:
         from crbench.study.terminal import print_study
 

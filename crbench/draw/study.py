@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crbench import words as names
 from crbench.draw import sheet
 from crbench.scoring.intervals import Effect
-from crbench.study.pages import title
+from crbench.study.pages import study_title
 from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable
 from crbench.words import arrow
 
@@ -43,7 +43,7 @@ def study_figure(table: StudyTable, *, titled: bool = True) -> Figure:
     height = top + tall + BOTTOM
     figure = sheet.blank(width, height)
     if titled:
-        sheet.write(figure, 0.15, 0.12, title(table), size=11, bold=True)
+        sheet.write(figure, 0.15, 0.12, study_title(table), size=11, bold=True)
     n = max((len(row.records) for row in table.rows), default=0)
     said = f"{names.title(metric)}, percentage points to “{table.study.reference}”"
     sheet.write(figure, 0.15, top - 0.59, said, color=sheet.FAINT)

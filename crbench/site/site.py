@@ -20,7 +20,7 @@ from crbench.errors import UserError
 from crbench.files import sha256_file, sha256_json, write_json, write_text
 from crbench.records import Record
 from crbench.site.row_page import row_page
-from crbench.study.table import COLUMNS, StudyTable
+from crbench.study.table import StudyTable
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -198,16 +198,18 @@ def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list
 def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
     from crbench.draw.study import study_figure
     from crbench.draw.svg import inline
-    from crbench.study.pages import title
+    from crbench.study.pages import page_table, study_title
 
     shown = []
     for table, note in studies:
         name = re.sub(r"[^a-z0-9]+", "-", f"{table.dataset}-{table.study.name}".lower())
         text = f"Percentage points to “{table.study.reference}”: measured, and published."
         figure = study_figure(table, titled=False)
-        chart = Chart(inline(figure, name, f"{title(table)}. {text}"), text, "wide")
-        shown.append({"table": table, "title": title(table), "note": note, "chart": chart})
-    return page("studies.html", studies=shown, columns=COLUMNS, alone=False, up="")
+        chart = Chart(inline(figure, name, f"{study_title(table)}. {text}"), text, "wide")
+        tables = [page_table(table, metric) for metric in table.metrics]
+        about = {"title": study_title(table), "question": table.study.question}
+        shown.append({**about, "tables": tables, "note": note, "chart": chart})
+    return page("studies.html", studies=shown, alone=False, up="")
 
 
 def _by_weights(places: Iterable[Path]) -> dict[str, Path]:

@@ -9,57 +9,41 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crbench.board.published import lines
-from crbench.board.text import table_text
+from crbench.board.markdown import markdown_table
+from crbench.board.published import published_lines
+from crbench.board.tables import DASH, millions, text_table
 from crbench.files import write_json, write_text
 from crbench.study.study import StudyCard
 
-PARAM_FILES = ("table-1.csv", "table-s5.csv")  # files that print a number of parameters
-COUNTS = {
+_PARAM_FILES = ("table-1.csv", "table-s5.csv")  # files that print a number of parameters
+_COUNTS = {
     "params_trainable": "trainable parameters",
     "params_total": "all parameters (with targets and fixed positions)",
     "params_inference": "parameters that embedding needs",
 }
-RECONSTRUCTED = "Parameter counts are a reconstruction that fits every published figure."
+_RECONSTRUCTED = "Parameter counts are a reconstruction that fits every published figure."
 
 
 def published_cost(title: str, dataset: str) -> list[dict[str, str]]:
     """Printed figures of a method by its title: ``{"figure", "value", "source", "why"}``."""
-    found = []
-    for row in lines("cost.csv"):
+    figures: list[dict[str, str]] = []
+
+    def add(row: dict[str, str], figure: str, value: str, why: str) -> None:
+        source = f"{row['source']}, {row['table']}"
+        figures.append({"figure": figure, "value": value, "source": source, "why": why})
+
+    for row in published_lines("cost.csv"):
         if (row["method"], row["dataset"]) == (title, dataset):
-            source = f"{row['source']}, {row['table']}"
-            found.append(
-                {
-                    "figure": "GFLOPs per image",
-                    "value": row["gflops_per_image"],
-                    "source": source,
-                    "why": row["why"],
-                }
-            )
+            add(row, "GFLOPs per image", row["gflops_per_image"], row["why"])
             device = f"{row['device']}, batch {row['batch_size']}"
-            found.append(
-                {
-                    "figure": "latency, ms",
-                    "value": row["latency_ms"],
-                    "source": source,
-                    "why": device,
-                }
-            )
-    for name in PARAM_FILES:
-        for row in lines(name):
+            add(row, "latency, ms", row["latency_ms"], device)
+    for name in _PARAM_FILES:
+        for row in published_lines(name):
             method = row.get("method") or row["setting"]
             if (method, row["dataset"]) == (title, dataset) and row["params_m"]:
-                source = f"{row['source']}, {row['table']}"
-                found.append(
-                    {
-                        "figure": "parameters, M",
-                        "value": row["params_m"],
-                        "source": source,
-                        "why": "which parameters are counted is not stated",
-                    }
-                )
-    return found
+                why = "which parameters are counted is not stated"
+                add(row, "parameters, M", row["params_m"], why)
+    return figures
 
 
 def print_profile(result: Mapping[str, Any]) -> None:
@@ -70,7 +54,7 @@ def print_profile(result: Mapping[str, Any]) -> None:
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
-    for key, words in COUNTS.items():
+    for key, words in _COUNTS.items():
         table.add_row(words, f"{result[key]:,}")
     for name, size in result["members"].items():
         table.add_row(f"  {name}", f"{size:,}")
@@ -89,7 +73,7 @@ def print_profile(result: Mapping[str, Any]) -> None:
     for row in result["published"]:
         table.add_row(f"published: {row['figure']}", row["value"], f"{row['source']}; {row['why']}")
     console.print(table)
-    said = f" {RECONSTRUCTED}" if result["published"] else ""
+    said = f" {_RECONSTRUCTED}" if result["published"] else ""
     console.print(f"[dim]{result['convention']}.{said}[/]", highlight=False)
 
 
@@ -99,20 +83,21 @@ def write_cost(
     """Write ``cost.json`` and ``cost.md`` into ``out`` from the profiles of the study's rows."""
     paths = [out / f"{study.name}.json", out / f"{study.name}.md"]
     write_json(paths[0], {"study": study.name, "dataset": dataset, "rows": list(rows)})
-    write_text(paths[1], cost_markdown(study, rows, dataset))
+    write_text(paths[1], _cost_markdown(study, rows, dataset))
     return paths
 
 
-def cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
+def _cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
     """The page of the ``cost`` study: measured and printed figures in tables of their own."""
+    printed_head = ["row", "figure", "value", "note", "source"]
     head = ["row", "trainable (M)", "all (M)", "inference (M)"]
     head += [f"GMACs {sensor}" for sensor in rows[0]["sensors"].values()]
     head += ["latency (ms)", "images/s", "peak memory (GiB)"]
     measured, printed = [], []
     for row in rows:
-        counts = [f"{row[key] / 1e6:.2f}" for key in COUNTS]
-        macs = ["–" if v is None else f"{v:.2f}" for v in row["gmacs_per_image"].values()]
-        timed = ["–"] * 3
+        counts = [millions(row[key]) for key in _COUNTS]
+        macs = [DASH if v is None else f"{v:.2f}" for v in row["gmacs_per_image"].values()]
+        timed = [DASH] * 3
         if "latency_ms" in row:
             timed = [f"{row['latency_ms']:.0f}", f"{row['throughput_per_s']:.1f}"]
             timed.append(f"{row['peak_memory_gib']:.1f}")
@@ -133,10 +118,10 @@ def cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: 
             f"# {study.title}, on the bands of {dataset}, scale {rows[0]['scale']}\n",
             f"{study.question} Made by `crbench ablate {study.name} --dataset {dataset}`.\n",
             "## Measured\n",
-            table_text(head, measured),
+            markdown_table(text_table("Measured", head, measured)),
             f"{rows[0]['convention']}. {where}\n",
-            f"{RECONSTRUCTED} docs/parameters.md says what was chosen, and why.\n",
+            f"{_RECONSTRUCTED} docs/parameters.md says what was chosen, and why.\n",
             "## Published\n",
-            table_text(["row", "figure", "value", "note", "source"], printed, left=True),
+            markdown_table(text_table("Published", printed_head, printed, left=printed_head)),
         ]
     )

@@ -17,7 +17,7 @@ from crbench.board.published import PublishedRow, printed
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.scoring.intervals import Effect, over_seeds
-from crbench.study.study import RUNS, RowCard, Shelf, StudyCard, failure, row_card, row_jobs
+from crbench.study.study import RUNS, RowCard, Shelf, StudyCard, failure, row_jobs
 from crbench.words import DIRECTIONS, arrow
 
 MEAN = "mean"  # a fifth column: the mean of the four directions
@@ -187,7 +187,7 @@ def complete(table: StudyTable) -> bool:
     return not any(row.problem for row in table.rows)
 
 
-def as_json(table: StudyTable) -> dict[str, Any]:
+def study_json(table: StudyTable) -> dict[str, Any]:
     """The table as plain data; values are fractions."""
 
     def plain(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
@@ -226,6 +226,3 @@ def as_json(table: StudyTable) -> dict[str, Any]:
             for row in table.rows
         ],
     }
-
-
-__all__ = ["StudyRow", "StudyTable", "as_json", "complete", "row_card", "study_table"]

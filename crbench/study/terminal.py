@@ -6,14 +6,26 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from crbench import words as names
-from crbench.board.text import percent
-from crbench.study.pages import bracket, points, title
+from crbench.board.tables import (
+    Column,
+    TableCell,
+    points,
+    printed_percent,
+    text_table,
+)
+from crbench.board.terminal import terminal_table
+from crbench.study.pages import (
+    Key,
+    bracketed_points,
+    measured_cell,
+    metric_table,
+    n_cell,
+    study_title,
+)
 from crbench.study.study import StudyCard
-from crbench.study.table import COLUMNS, MEAN, StudyTable, served
-from crbench.words import arrow
+from crbench.study.table import StudyRow, StudyTable, served
 
 if TYPE_CHECKING:
     from crbench.study.estimate import Planned
@@ -21,36 +33,17 @@ if TYPE_CHECKING:
 
 def print_study(table: StudyTable) -> None:
     """Per metric: measured and published values, and their difference to the reference row."""
+
+    def views(row: StudyRow) -> TableCell:
+        text = served(row.first, table.sensors) if row.first else ""
+        return TableCell(text, marks=(row.problem,) if row.problem else ())
+
+    more = [(Column("n"), n_cell), (Column("served by", right=False), views)]
     console = Console()
     for metric in table.metrics:
-        shown = [c for c in COLUMNS if any((c, metric) in row.measured for row in table.rows)]
-        out = Table(title=f"{title(table)} · {names.title(metric)}", title_justify="left")
-        out.add_column("row")
-        for column in shown:
-            out.add_column(
-                arrow(column, table.sensors) if column != MEAN else MEAN, justify="right"
-            )
-        out.add_column("n", justify="right")
-        out.add_column("served by")
-        for row in table.rows:
-            cells = []
-            for column in shown:
-                key = (column, metric)
-                effect = row.measured.get(key)
-                text = "–" if effect is None else percent(effect.value)
-                text += f" ± {100 * effect.sd:.1f}" if effect and effect.sd is not None else ""
-                if key in row.printed:
-                    text += f"\n[dim]publ. {100 * row.printed[key]:.2f}[/]"
-                if change := row.effect.get(key):
-                    text += f"\n[dim]Δ {points(change.value)}{_safe(bracket(change, points))}[/]"
-                    if key in row.printed_effect:
-                        text += f"\n[dim]publ. Δ {points(row.printed_effect[key])}[/]"
-                cells.append(text)
-            said = served(row.first, table.sensors) if row.first else ""
-            if row.problem:
-                said += ("\n" if said else "") + f"[red]{_safe(row.problem)}[/]"
-            out.add_row(row.name, *cells, str(len(row.records) or "–"), said, end_section=True)
-        console.print(out)
+        title = f"{study_title(table)} · {names.title(metric)}"
+        shown = metric_table(table, metric, _cell, title=title, more=more)
+        console.print(terminal_table(shown))
     console.print(
         f"[dim]Δ: difference to “{table.study.reference}”, paired by seed, with its 95 % interval "
         "over seeds.[/]",
@@ -58,8 +51,13 @@ def print_study(table: StudyTable) -> None:
     )
 
 
-def _safe(text: str) -> str:
-    return text.replace("[", r"\[")
+def _cell(row: StudyRow, key: Key) -> TableCell:
+    below = [f"publ. {printed_percent(row.printed[key])}"] if key in row.printed else []
+    if effect := row.effect.get(key):
+        below.append(f"Δ {bracketed_points(effect)}")
+        if key in row.printed_effect:
+            below.append(f"publ. Δ {points(row.printed_effect[key])}")
+    return measured_cell(row, key, below=tuple(below))
 
 
 def print_plan(
@@ -67,15 +65,15 @@ def print_plan(
 ) -> None:
     """Runs that are there and that are missing, the time of each and of all."""
     console = Console()
-    table = Table(title=f"{study.table} on {dataset}", title_justify="left")
-    for head in ("row", "there", "to run", "an epoch", "a run", "known from"):
-        table.add_column(head, justify="left" if head in ("row", "known from") else "right")
+    cells = []
     for line in lines:
         known = line.epoch_s is not None or line.seconds_each > 0
         epoch = duration(line.epoch_s) if line.epoch_s is not None else "–"
         each = duration(line.seconds_each) if known else "–"
-        table.add_row(line.row, str(line.there), str(line.to_run), epoch, each, line.source)
-    console.print(table)
+        cells.append([line.row, str(line.there), str(line.to_run), epoch, each, line.source])
+    heads = ["row", "there", "to run", "an epoch", "a run", "known from"]
+    title = f"{study.table} on {dataset}"
+    console.print(terminal_table(text_table(title, heads, cells, left=["known from"])))
     missing = sum(line.to_run for line in lines)
     total = sum(line.to_run * line.seconds_each for line in lines)
     counts = f"{missing} runs to make, {sum(line.there for line in lines)} there."

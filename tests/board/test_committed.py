@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from crbench.board.leaderboard import FILES, write_boards
+from crbench.board.leaderboard import BOARD_FILES, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import boards, read_records
 from crbench.cards import load_dataset
-from crbench.study.pages import csv_text, markdown, title
+from crbench.study.pages import study_csv, study_markdown, study_title
 from crbench.study.study import Shelf, jobs, load_study
 from crbench.study.table import study_table
 
@@ -19,8 +19,8 @@ def test_the_committed_boards_follow_from_the_committed_records(tmp_path: Path) 
     records = read_records([RESULTS / "records"])
     assert len(records) >= 30
     write_boards(boards(records), published_tables(), tmp_path)
-    assert len(FILES) == 4
-    for name in FILES:
+    assert len(BOARD_FILES) == 4
+    for name in BOARD_FILES:
         assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes(), "run `make board`"
 
 
@@ -68,9 +68,9 @@ def test_the_committed_ablations_follow_from_the_committed_records(
     assert {len(row.records) for row in table.rows} == {3}
     note = (ABLATIONS / f"{name}.note.md").read_text(encoding="utf-8")
     assert len(note.split()) > 40, "a paragraph on what we make of it"
-    assert "synthetic" in title(table)
-    assert markdown(table, note) == (ABLATIONS / f"{name}.md").read_text(encoding="utf-8")
-    assert csv_text(table) == (ABLATIONS / f"{name}.csv").read_text(encoding="utf-8")
+    assert "synthetic" in study_title(table)
+    assert study_markdown(table, note) == (ABLATIONS / f"{name}.md").read_text(encoding="utf-8")
+    assert study_csv(table) == (ABLATIONS / f"{name}.csv").read_text(encoding="utf-8")
 
 
 def test_no_record_of_the_ablations_lies_unused() -> None:

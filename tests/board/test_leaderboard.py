@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from crbench.board.board_data import board_csv
 from crbench.board.html import board_page
-from crbench.board.latex import escape, latex
+from crbench.board.latex import board_latex, latex_text
 from crbench.board.leaderboard import write_boards
+from crbench.board.markdown import board_markdown
 from crbench.board.published import published_tables
 from crbench.board.rows import boards
-from crbench.board.text import csv_text, markdown
 from crbench.records import Record
 
 F1 = "f1_item@5"
@@ -42,9 +43,11 @@ def test_not_worse_is_student_s_t_of_the_paired_differences(make_record: Make) -
     assert ("X-JEPA", "ab", F1) in board.not_worse
     assert ("REJEPA", "ab", F1) not in board.not_worse
     assert not board.best & board.not_worse
-    line = next(text for text in markdown([board]).splitlines() if text.startswith("| X-JEPA"))
+    line = next(
+        text for text in board_markdown([board]).splitlines() if text.startswith("| X-JEPA")
+    )
     assert "48.0 ± 11.0≈" in line and "**" not in line
-    assert "Student's t" in markdown([board]) and "$^{\\approx}$" in latex([board])
+    assert "Student's t" in board_markdown([board]) and "$^{\\approx}$" in board_latex([board])
 
 
 def test_pairing_is_by_seed_and_needs_two(make_record: Make) -> None:
@@ -65,7 +68,7 @@ def test_only_sound_rows_are_tested(make_record: Make) -> None:
     assert not board.not_worse
     (board,) = boards([*top, *seeds(make_record, "x-jepa", [0.59, 0.48, 0.41])])
     assert ("X-JEPA", "ab", F1) in board.not_worse
-    lines = csv.DictReader(io.StringIO(csv_text([board])))
+    lines = csv.DictReader(io.StringIO(board_csv([board])))
     marked = {line["method"] for line in lines if line["not_worse"] == "1"}
     assert marked == {"X-JEPA"}
 
@@ -83,18 +86,20 @@ def test_names_in_records_cannot_break_a_page(make_record: Make) -> None:
     html = board_page(found, published_tables())
     assert "<script>alert" not in html and "&lt;script&gt;alert" in html
     assert "<b>S1</b>" not in html
-    text = markdown(found)
+    text = board_markdown(found)
     assert "<script>" not in text and "<b>" not in text
     row = next(line for line in text.splitlines() if line.startswith("| &lt;script"))
     assert row.count("|") == 11  # ten cells
 
 
 def test_latex_is_escaped_and_balanced(make_record: Make) -> None:
-    assert escape("a_b & 5% #1 {x} $ ~ ^ \\") == (
+    assert latex_text("a_b & 5% #1 {x} $ ~ ^ \\") == (
         r"a\_b \& 5\% \#1 \{x\} \$ \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
     collapsed = make_record("rejepa", collapsed=True, reason="feature_std 0.0001 & less")
-    text = latex(boards([evil(make_record), make_record("random"), collapsed]), published_tables())
+    text = board_latex(
+        boards([evil(make_record), make_record("random"), collapsed]), published_tables()
+    )
     assert r"\input" not in text and r"\toprule" in text and "feature\\_std" in text
     for kind in ("table*", "tabular", "minipage", "itemize"):
         begun = text.count(rf"\begin{{{kind}}}")

@@ -6,9 +6,9 @@ import csv
 
 import pytest
 
-from crbench.board.published import folder, fraction, published_tables
+from crbench.board.published import fraction, published_folder, published_tables
 
-FILES = sorted(path for path in folder().glob("*.csv"))
+FILES = sorted(path for path in published_folder().glob("*.csv"))
 SCORED = [p for p in FILES if p.stem not in ("table-s1", "cost")]
 DIRECTIONS = ("aa", "bb", "ab", "ba")
 
@@ -46,7 +46,7 @@ def test_printed_averages_are_the_means(path: object) -> None:
 
 
 def test_one_definition_per_number() -> None:
-    by_method = {row["method"]: row for row in rows(folder() / "table-1.csv")}
+    by_method = {row["method"]: row for row in rows(published_folder() / "table-1.csv")}
     assert by_method["CR-JEPA"]["metric"] == "f1_item@5"
     assert by_method["CSMAE-SESD (Disjoint)"]["comparable"] == "no"
     assert by_method["SatMAE"]["comparable"] == "unknown"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from crbench.board.board_data import board_csv
+from crbench.board.markdown import board_markdown
 from crbench.board.rows import boards
 from crbench.board.terminal import print_boards
-from crbench.board.text import csv_text, markdown
 from crbench.records import Record, read_record, write_record
 
 PROBE = {
@@ -26,14 +27,14 @@ APPROXIMATE = {
 
 def test_probes_stand_in_a_table_of_their_own(make_record: Callable[..., Record]) -> None:
     bare = [make_record("random", 0.2), make_record("cr-jepa", 0.5, seed=0)]
-    plain = markdown(boards(bare))
+    plain = board_markdown(boards(bare))
     assert "Supervised reference" not in plain
     probed = [
         make_record("cr-jepa", 0.5, seed=seed, probe={"a": PROBE | {"macro_f1": f1}, "b": PROBE})
         for seed, f1 in ((0, 0.5), (1, 0.6))
     ]
     board = boards([bare[0], *probed])
-    text = markdown(board)
+    text = board_markdown(board)
     table = text.split("### Supervised reference: linear probe, not retrieval\n")[1].split("\n\n")[
         0
     ]
@@ -41,7 +42,7 @@ def test_probes_stand_in_a_table_of_their_own(make_record: Callable[..., Record]
     assert "| CR-JEPA | 55.0 ± 7.1 | 62.5 ± 0.0 | 50.0 ± 0.0 | 62.5 ± 0.0 |" in table
     assert "Random encoder" not in table
     assert "training pairs, judged on the 40 queries" in text
-    assert csv_text(board) == csv_text(boards([bare[0], *(_without(r) for r in probed)]))
+    assert board_csv(board) == board_csv(boards([bare[0], *(_without(r) for r in probed)]))
     console = Console(width=120, record=True, quiet=True)
     print_boards(board, console=console)
 
@@ -61,7 +62,7 @@ def test_approximate_rows_are_marked_apart_and_never_bold(
     assert not row.sound
     assert {label for label, _, _ in board.best} == {"CR-JEPA"}
     assert any("FAISS index (ivf: ab nlist=9, nprobe=2)" in note for note in board.notes)
-    assert "approximate (ivf" in markdown([board])
+    assert "approximate (ivf" in board_markdown([board])
     assert not any("FAISS" in note for note in boards(records[:1])[0].notes)
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from crbench.board.leaderboard import FILES, write_boards
+from crbench.board.board_data import board_csv, board_json
+from crbench.board.leaderboard import BOARD_FILES, write_boards
+from crbench.board.markdown import board_markdown
 from crbench.board.published import published_tables
 from crbench.board.rows import average, boards, flatten, read_records
-from crbench.board.text import board_json, csv_text, markdown
 from crbench.errors import UserError
 from crbench.records import Record, write_record
 
@@ -32,14 +33,14 @@ def test_mean_and_sd_over_seeds_and_the_mean_interval(make_record: Make) -> None
     assert cell.mean == pytest.approx(0.6)
     assert cell.sd == pytest.approx(0.1)  # sample sd of 0.5, 0.6, 0.7
     assert (cell.low, cell.high) == (pytest.approx(0.54), pytest.approx(0.66))
-    assert "60.0 ± 10.0" in markdown([board])
+    assert "60.0 ± 10.0" in board_markdown([board])
 
 
 def test_one_run_has_no_sd(make_record: Make) -> None:
     (board,) = boards([make_record(value=0.5)])
     cell = board.rows[0].cells["ab", F1]
     assert cell is not None and cell.sd is None
-    assert "±" not in markdown([board]).split("### ")[1].split("\n- ")[0]
+    assert "±" not in board_markdown([board]).split("### ")[1].split("\n- ")[0]
 
 
 def test_average_over_the_four_directions(make_record: Make) -> None:
@@ -80,7 +81,7 @@ def test_order_is_methods_from_the_best_then_floors_then_chance(make_record: Mak
     ]
     (board,) = boards(runs)
     assert [row.name for row in board.rows] == ["cr-jepa", "x-jepa", "random", "cca", "chance"]
-    assert "(floor)" in markdown([board])
+    assert "(floor)" in board_markdown([board])
     assert average(board.rows[-1], F1) == pytest.approx(0.1)
 
 
@@ -94,7 +95,7 @@ def test_bold_is_the_best_sound_row_of_each_column(make_record: Make) -> None:
     assert ("CR-JEPA", "aa", F1) in board.best
     assert ("X-JEPA", "ab", F1) in board.best
     assert not any(label == "REJEPA" for label, _, _ in board.best)
-    lines = {line.split(" |")[0]: line for line in markdown([board]).splitlines()}
+    lines = {line.split(" |")[0]: line for line in board_markdown([board]).splitlines()}
     assert lines["| CR-JEPA"].count("**") == 2 * 3 and lines["| X-JEPA"].count("**") == 2
     assert "**" not in lines["| REJEPA"]
 
@@ -107,7 +108,7 @@ def test_collapsed_and_unfinished_rows_are_marked(make_record: Make) -> None:
     assert marks["rejepa"][0] == "collapsed (1 of 1)"
     assert marks["x-jepa"][0].startswith("unfinished (1 of 1; 2 of ")
     assert marks["cr-jepa"] == ()
-    text = markdown([board])
+    text = board_markdown([board])
     assert "feature std is 0.0001" in text and "unfinished: training stopped" in text
 
 
@@ -120,12 +121,14 @@ def test_a_method_at_its_floor_is_marked(make_record: Make) -> None:
     assert "not above its floor" in rows["rejepa"].marks
     assert rows["cr-jepa"].at_floor == {("aa", F1)} and rows["cr-jepa"].marks == ()
     assert not rows["random"].at_floor
-    assert "25.0°" in markdown([board]) and "not above the untrained encoder" in markdown([board])
+    assert "25.0°" in board_markdown(
+        [board]
+    ) and "not above the untrained encoder" in board_markdown([board])
 
 
 def test_every_definition_stands_under_the_table(make_record: Make) -> None:
     (board,) = boards([make_record()])
-    text = markdown([board])
+    text = board_markdown([board])
     assert board.title.startswith("BEN-14K twin (synthetic) · S1 / S2 · protocol leave-one-out")
     for piece in (
         "queries = test (40 items), gallery = test (41 items)",
@@ -142,13 +145,15 @@ def test_every_definition_stands_under_the_table(make_record: Make) -> None:
 
 def test_a_gallery_with_training_pairs_is_said(make_record: Make) -> None:
     (board,) = boards([make_record(dataset="dsrsid-twin", protocol="split")])
-    assert "The gallery holds the training pairs (train)" in markdown([board])
-    assert "left out of the gallery" not in markdown([board])  # no query is in this gallery
-    assert "### mAP, measured" in markdown([board]) and "### P@5, measured" in markdown([board])
+    assert "The gallery holds the training pairs (train)" in board_markdown([board])
+    assert "left out of the gallery" not in board_markdown([board])  # no query is in this gallery
+    assert "### mAP, measured" in board_markdown([board]) and "### P@5, measured" in board_markdown(
+        [board]
+    )
 
 
 def test_published_rows_never_share_a_table_with_measured_ones(make_record: Make) -> None:
-    text = markdown(boards([make_record(dataset="ben-14k")]), published_tables())
+    text = board_markdown(boards([make_record(dataset="ben-14k")]), published_tables())
     tables = [part for part in text.split("\n\n") if part.startswith("| method")]
     kinds = [("comparable" in table, "± " in table or "/ 0.60" in table) for table in tables]
     assert (True, False) in kinds and (False, True) in kinds and (True, True) not in kinds
@@ -172,12 +177,12 @@ def test_bytes_do_not_move_with_the_order_of_files(make_record: Make, tmp_path: 
         for number, run in enumerate(runs):
             write_record(folder / "records" / f"{turn}-{number}.json", run)
         write_boards(boards(read_records([folder / "records"])), published_tables(), folder)
-        written.append([(folder / name).read_bytes() for name in FILES])
+        written.append([(folder / name).read_bytes() for name in BOARD_FILES])
     assert written[0] == written[1] == written[2]
 
 
 def test_csv_holds_fractions_of_every_row(make_record: Make) -> None:
-    text = csv_text(boards([make_record(value=0.5), make_record(value=0.6, seed=1)]))
+    text = board_csv(boards([make_record(value=0.5), make_record(value=0.6, seed=1)]))
     lines = list(csv.DictReader(io.StringIO(text)))
     (line,) = [
         line for line in lines
@@ -205,7 +210,7 @@ def test_undefined_values_are_dashes(make_record: Make) -> None:
     blank = Record.model_validate(run.model_dump() | {"scores": scores})
     (board,) = boards([blank])
     assert board.rows[0].cells["aa", F1] is None
-    assert "| CR-JEPA | – | – | – | – | – | 1 |" in markdown([board])
+    assert "| CR-JEPA | – | – | – | – | – | 1 |" in board_markdown([board])
 
 
 def test_runs_folders_give_their_records_only(make_record: Make, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from crbench.board.markdown import board_markdown
 from crbench.board.rows import boards
-from crbench.board.text import markdown
 from crbench.cards import load_dataset
 from crbench.cli import app
 from crbench.data.cache import build
@@ -242,7 +242,7 @@ def test_an_untrained_encoder_goes_all_the_way_to_a_board(twin_cache: Path, tmp_
     record = evaluate(out, dataset=CARD, cache=twin_cache, quiet=True)
     assert record.method.title == f"timm:{NAME}" and record.method.card["weights"] == "untrained"
     assert len(record.digests["weights"]) == 64 and record.training is None
-    assert f"frozen encoder timm:{NAME}, weights: untrained" in markdown(boards([record]))
+    assert f"frozen encoder timm:{NAME}, weights: untrained" in board_markdown(boards([record]))
 
 
 def test_local_weights_serve_both_modalities(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crbench.board.comparison import as_data, verdict
+from crbench.board.comparison import comparison_data, verdict
 from crbench.cli import app
 from crbench.data.cache.reading import open_cache
 from crbench.errors import UserError
@@ -101,7 +101,7 @@ def test_the_command_prints_a_table_and_json(
     assert "F1@5 (item)" in table.output and "S1→S2" in table.output and "better" in table.output
     printed = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(printed.output) == json.loads(out.read_text())
-    data = as_data(compare_runs([files["good0"]], [trained_run], quiet=True))
+    data = comparison_data(compare_runs([files["good0"]], [trained_run], quiet=True))
     assert json.loads(printed.output)["differences"] == data["differences"]
     refused = CliRunner().invoke(app, [*words, "--name", "x"])
     assert refused.exit_code == 2 and "--name does not go with --compare" in refused.output

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+from crbench.board.board_data import board_csv, board_json
+from crbench.board.markdown import board_markdown
 from crbench.board.rows import boards, read_records
-from crbench.board.text import board_json, csv_text, markdown
 from crbench.data.cache.reading import decode, open_cache
 from crbench.embedding.embed import embed_run
 from crbench.errors import UserError
@@ -97,9 +98,9 @@ def test_boards_show_every_file_in_a_row_of_its_own(
     kinds = [row.kind for row in board.rows]
     assert kinds == ["method", "external", "external", "chance"]
     assert all("embeddings of an external program" in row.marks for row in board.rows[1:3])
-    text = markdown([board])
+    text = board_markdown([board])
     assert text.count("| embeddings of an external program |") == 2 * len(board.metrics)
-    assert "their training is not stated" in text and ",external," in csv_text([board])
+    assert "their training is not stated" in text and ",external," in board_csv([board])
     assert board_json([board])["boards"][0]["rows"][1]["seeds"] == []
 
 

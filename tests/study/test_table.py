@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from scipy.stats import ttest_1samp
 
+from crbench.board.tables import points
 from crbench.cards import load_dataset
 from crbench.errors import UserError
 from crbench.files import write_json
 from crbench.records import Record
 from crbench.scoring.intervals import over_seeds
-from crbench.study.pages import csv_text, markdown, points, write_study
+from crbench.study.pages import study_csv, study_markdown, write_study
 from crbench.study.study import Job, Shelf, StudyCard, load_study, row_jobs
-from crbench.study.table import as_json, study_table
+from crbench.study.table import study_json, study_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 OFF = ("loss.uni=0.0", "loss.sig=0.0")
@@ -78,8 +79,8 @@ def test_rows_without_records_say_so_and_hold_no_numbers(shelf: Shelf) -> None:
     assert rows["pred + cross"].problem == "seed 3 not run"
     assert rows["pred + uni"].problem == "seed 0, 1, 2, 3 not run"
     assert not rows["pred + uni"].measured and not rows["pred + uni"].effect
-    assert not as_json(table)["complete"]
-    assert "seed 3 not run" in markdown(table)
+    assert not study_json(table)["complete"]
+    assert "seed 3 not run" in study_markdown(table)
 
 
 def test_a_failed_run_is_named(shelf: Shelf, tmp_path: Path) -> None:
@@ -95,14 +96,16 @@ def test_the_page_says_what_it_is(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "table-s2a.note.md").write_text("We agree, mostly.\n")
     paths = write_study(table, tmp_path)
     page = paths[0].read_text()
-    assert page == markdown(table, "We agree, mostly.\n")
+    assert page == study_markdown(table, "We agree, mostly.\n")
     title = page.splitlines()[0]
     assert "synthetic" in title and "tiny" in title and "Table S2(a)" in title
     assert "| pred + cross | 63.0 ± 2.6 | 63.0 ± 2.6 | 53.0 ± 2.6 | 63.0 ± 2.6 |" in page
     assert "73.48 → −10.5 [−17.1, −3.9]" in page
     assert "levels differ for that reason alone" in page
     assert "`loss.uni=0.0`, `loss.sig=0.0`" in page
-    assert csv_text(table).count("\n") == 1 + 2 * 5 + 5 * 5  # measured and printed, or printed only
+    assert (
+        study_csv(table).count("\n") == 1 + 2 * 5 + 5 * 5
+    )  # measured and printed, or printed only
 
 
 def test_a_row_that_finds_no_published_line_is_an_error(shelf: Shelf) -> None:
