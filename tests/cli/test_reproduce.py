@@ -45,6 +45,7 @@ def reproduce(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_trained_record_of_the_board_comes_out_again(place: Path) -> None:
     """Two minutes: the command of the README, from nothing to the board's own numbers."""

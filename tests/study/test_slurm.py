@@ -87,6 +87,7 @@ def stopped_by(
     return int(state["position"]["step"])
 
 
+@pytest.mark.soak
 def test_a_job_that_is_stopped_saves_and_is_queued_again(
     twin_cache: Path, tmp_path: Path, cluster: dict[str, str]
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_job_that_is_stopped_saves_and_is_queued_again(
     assert epochs == list(range(1, len(epochs) + 1))
 
 
+@pytest.mark.soak
 def test_a_job_that_fails_is_not_queued_again(cluster: dict[str, str]) -> None:
     job = submit(["cr-jepa", "no-such-set", "--quiet"], cluster)
     _, said = job.communicate(timeout=120)

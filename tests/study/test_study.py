@@ -153,6 +153,7 @@ def _command(cache: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "crbench", *words, "--threads", "1", "--out", "out", *more]
 
 
+@pytest.mark.soak
 def test_a_study_killed_in_the_middle_goes_on_and_a_failed_row_stops_no_other(
     twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,6 +299,7 @@ def test_the_weights_of_the_best_epoch_load_by_themselves(watched: Path) -> None
     load_weights(watched / "weights-best.safetensors", build_method(card, {"a": 2, "b": 12}), {})
 
 
+@pytest.mark.soak
 def test_two_ranks_watch_and_change_nothing(twin_cache: Path, tmp_path: Path) -> None:
     """Rank 0 alone scores and writes; both know the best epoch, and the weights stay."""
     weights = []

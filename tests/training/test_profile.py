@@ -85,6 +85,7 @@ def test_time_and_memory_are_measured() -> None:
     assert found["device"] == "cpu" and found["hardware"]["processor"]
 
 
+@pytest.mark.soak
 def test_the_cost_study_writes_measured_and_printed_apart(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["ablate", "cost", "--dataset", "ben-14k", "--scale", "tiny", "--threads", "1"]

@@ -108,6 +108,7 @@ def test_torchrun_trains_the_model_of_one_process(
             assert two[key] == pytest.approx(one[key], rel=1e-3)
 
 
+@pytest.mark.soak
 def test_a_signal_to_one_rank_stops_all_and_all_go_on(twin_cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     ranks = members(arguments(twin_cache, out, 300))
@@ -137,6 +138,7 @@ def test_a_signal_to_one_rank_stops_all_and_all_go_on(twin_cache: Path, tmp_path
     assert epochs(out) == list(range(1, len(epochs(out)) + 1))
 
 
+@pytest.mark.soak
 def test_a_rank_alone_under_torchrun_is_told_twice_and_saves(
     twin_cache: Path, tmp_path: Path
 ) -> None:
@@ -163,7 +165,7 @@ def test_a_rank_alone_under_torchrun_is_told_twice_and_saves(
     assert "stopped at step" in said or "--resume" in said
 
 
-@pytest.mark.parametrize("dies", [0, 1])
+@pytest.mark.parametrize("dies", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_rank_that_dies_ends_the_other_by_name(
     twin_cache: Path, tmp_path: Path, dies: int
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_finished_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert path.read_bytes() != before[0]
 
 
+@pytest.mark.soak
 def test_killed_build_goes_on_to_the_same_cache(tmp_path: Path) -> None:
     code = (
         "from crbench.data.cache.build import build_cache\n"
