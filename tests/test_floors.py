@@ -147,11 +147,21 @@ def test_help_takes_little_more_than_the_libraries_that_draw_it() -> None:
 
 def texts() -> list[Path]:
     """Every text file of the project, without what is built or downloaded."""
-    folders = ("crbench", "tests", "scripts", "methods", "datasets", "results", ".ci", "docs")
+    folders = (
+        "crbench",
+        "tests",
+        "scripts",
+        "methods",
+        "datasets",
+        "results",
+        ".ci",
+        ".github",
+        "docs",
+    )
     found = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     for folder in folders:
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
-    kinds = {".py", ".toml", ".md", ".csv", ".json", ".cff", ".txt", ".sh", ""}
+    kinds = {".py", ".toml", ".md", ".csv", ".json", ".cff", ".txt", ".sh", ".yml", ".yaml", ""}
     return [p for p in found if p.suffix in kinds and "__pycache__" not in p.parts]
 
 

@@ -2,6 +2,7 @@
 
 Each is installed with ``--no-deps`` into an empty environment that sees the libraries of this one
 through a path file, so that nothing is downloaded and the checkout itself is not on the path.
+The lock that `make` installs from holds all that they need, within the bounds.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
@@ -77,3 +80,47 @@ def test_editable(outside: Path, tmp_path: Path) -> None:
     package, cards = check(python, outside).splitlines()
     assert package == str(ROOT / "crbench" / "__init__.py")
     assert cards == str(ROOT / "methods")  # the checkout's own, so that an edited card counts
+
+
+MACHINES = [
+    {
+        "python_full_version": f"{python}.0", "python_version": python, "os_name": "posix",
+        "implementation_name": "cpython", "platform_python_implementation": "CPython",
+        "sys_platform": system, "platform_system": name, "platform_machine": processor,
+        "extra": "",
+    }
+    for python in ("3.11", "3.12", "3.13")
+    for system, name, processor in (
+        ("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"),
+    )
+]  # fmt: skip
+
+
+def machine_id(machine: dict[str, str]) -> str:
+    return "-".join(machine[key] for key in ("python_version", "sys_platform", "platform_machine"))
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=machine_id)
+def test_the_lock_holds_one_version_of_each_dependency_within_its_bounds(
+    machine: dict[str, str],
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    needed += [*extras["dev"], *extras["docs"]]
+    locked: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            (only,) = pin.specifier
+            assert only.operator == "==" and not pin.extras and not pin.url, line
+            if pin.marker is None or pin.marker.evaluate(machine):
+                assert pin.name not in locked, line
+                locked[pin.name] = only.version
+    assert len(locked) > 100
+    for requirement in map(Requirement, needed):
+        if requirement.name != "crbench" and (
+            requirement.marker is None or requirement.marker.evaluate(machine)
+        ):
+            version = locked[requirement.name.lower().replace("_", "-")]
+            assert requirement.specifier.contains(version), f"{requirement}: {version}"
