@@ -39,10 +39,11 @@ import numpy as np
 import torch
 
 from crbench.cards import DatasetCard, load_dataset
+from crbench.data import sources
 from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import Cache, open_cache
 from crbench.data.pairs import Pairs, epoch_order
-from crbench.data.sources import SOURCES, Block, Source
+from crbench.data.sources import Block, Source
 
 BATCH = 64
 EPOCHS = 5
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    SOURCES["random-pixels"] = f"{__name__}:open_random"
+    sources._BUILT_IN["random-pixels"] = f"{__name__}:open_random"
     result: dict[str, Any] = {}
     for shape, (dataset, times) in SHAPES.items():
         with tempfile.TemporaryDirectory() as folder:

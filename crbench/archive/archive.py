@@ -22,7 +22,7 @@ from crbench.archive.index import stored
 from crbench.archive.queries import Queries, read_image
 from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
-from crbench.data.labels import label_names, relevant
+from crbench.data.pair_labels import label_names, relevant
 from crbench.embedding.file import read_embeddings
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json

@@ -44,7 +44,7 @@ class Queries:
         except BROKEN as error:
             raise damaged(f"{self.run.embeddings}, {name}", error) from error
         modality = name.partition("/")[0]
-        bands, pixels = self.cache.band_places(modality), self.cache.images(modality)[row]
+        bands, pixels = self.cache.band_positions(modality), self.cache.images(modality)[row]
         return self._embed(pixels if bands is None else pixels[bands], name, query_id)
 
     def of_image(self, pixels: np.ndarray, name: str, title: str) -> np.ndarray:

@@ -30,7 +30,7 @@ except ImportError:  # not a Unix
 
 LOADING = ("auto", "memory", "stream")
 AHEAD = 4  # batches in memory at most: the one in use and those that are read before their turn
-WORKERS = 2  # threads that read: numpy copies without the interpreter lock
+_WORKERS = 2  # threads that read: numpy copies without the interpreter lock
 _CHUNK_BYTES = 64 * 2**20
 
 
@@ -52,13 +52,13 @@ def home_of(need: int, device: torch.device, loading: str) -> torch.device | Non
 
 
 class Resident:
-    """Pixels of all positions, loaded once; ``bands`` as in ``Cache.band_places``."""
+    """Pixels of all positions, loaded once; ``bands`` as in ``Cache.band_positions``."""
 
     def __init__(
         self, cache: Cache, modality: str, rows: np.ndarray, home: torch.device, device: Any
     ) -> None:
         self.device = device
-        self.pixels = load(cache, modality, rows).to(home)
+        self.pixels = load_pixels(cache, modality, rows).to(home)
 
     def take(self, positions: np.ndarray) -> Tensor:
         """Native pixels (B, C, H, W) on the device."""
@@ -77,8 +77,8 @@ class Streamed:
 
     def __init__(self, cache: Cache, modality: str, rows: np.ndarray, device: torch.device) -> None:
         self.cache, self.modality, self.rows, self.device = cache, modality, rows, device
-        places = cache.band_places(modality)
-        self.bands = None if places is None else upload(places, device)
+        bands = cache.band_positions(modality)
+        self.bands = None if bands is None else upload(bands, device)
         self.spare: list[Tensor] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,10 +140,10 @@ def ahead(
     what comes next into memory, and the copy is made when it is asked for.
     """
     gpu = any(store.device.type == "cuda" for store in stores.values())
-    yield from (by_threads if gpu else by_system)(stores, blocks)
+    yield from (by_threads if gpu else _by_system)(stores, blocks)
 
 
-def by_system(
+def _by_system(
     stores: dict[str, Streamed], blocks: Sequence[np.ndarray]
 ) -> Generator[dict[str, Tensor], None, None]:
     """Copies made here. Once pages came from the disk, the system is asked for those of the next
@@ -199,7 +199,7 @@ def by_threads(
         return {name: store.read(block, rooms[turn][name]) for name, store in stores.items()}
 
     upcoming = iter(enumerate(blocks))
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(_WORKERS) as pool:
         pending: deque[tuple[int, Future[dict[str, Tensor]]]] = deque()
 
         def submit(number: int) -> None:
@@ -226,15 +226,15 @@ def by_threads(
             store.spare.append(room[name])
 
 
-def load(cache: Cache, modality: str, rows: np.ndarray) -> Tensor:
+def load_pixels(cache: Cache, modality: str, rows: np.ndarray) -> Tensor:
     """Native pixels (n, C, H, W) of ``rows`` in main memory, in the bands that are used."""
-    images, places = cache.images(modality), cache.band_places(modality)
-    count = images.shape[1] if places is None else len(places)
+    images, bands = cache.images(modality), cache.band_positions(modality)
+    count = images.shape[1] if bands is None else len(bands)
     pixels = np.empty((len(rows), count, *images.shape[2:]), images.dtype)
     step = max(1, _CHUNK_BYTES // max(1, images[:1].nbytes))
     for start in range(0, len(rows), step):
         part = images[rows[start : start + step]]
-        pixels[start : start + step] = part if places is None else part[:, places]
+        pixels[start : start + step] = part if bands is None else part[:, bands]
     return torch.from_numpy(_signed(pixels))
 
 

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from crbench.cards import ModalityCard
-from crbench.data.sources.user.images import LOADERS, Opened, checked, opened, room
+from crbench.data.sources.user.images import (
+    LOADERS,
+    OpenedImage,
+    checked_pixels,
+    opened_image,
+    room,
+)
 from crbench.errors import UserError
 
 ENDINGS = tuple(LOADERS)  # ".png", …: files that can be queries
@@ -31,15 +37,15 @@ def read_query(path: Path, modality: ModalityCard, data: bytes | None = None) ->
             where=path,
             fix=f"give a file that ends in {', '.join(ENDINGS)}",
         )
-    with opened(path, data, most=room(modality)) as image:
+    with opened_image(path, data, most=room(modality)) as image:
         names, wanted = list(image.names), modality
         if names:
             wanted = _stored(image, modality, path)
-        pixels = checked(image, wanted, where=path, fix=_fix(modality))
+        pixels = checked_pixels(image, wanted, where=path, fix=_fix(modality))
     return pixels[[(names or modality.bands).index(band) for band in modality.used]]
 
 
-def _stored(image: Opened, modality: ModalityCard, path: Path) -> ModalityCard:
+def _stored(image: OpenedImage, modality: ModalityCard, path: Path) -> ModalityCard:
     """``modality`` with the bands that the file names, of which it may have more than are used."""
     names = list(image.names)
     if missing := [band for band in modality.used if band not in names]:

@@ -18,8 +18,8 @@ from crbench.cards import ModalityCard
 from crbench.data.cache.reading import open_cache
 from crbench.data.normalise import band_tensors, normalise
 from crbench.data.query_image import read_query
+from crbench.data.sources.user.image_folders import files_by_key
 from crbench.data.sources.user.images import LOADERS
-from crbench.data.sources.user.index import files_by_key
 from crbench.errors import UserError
 
 
@@ -68,8 +68,8 @@ def cached_images(path: Path, which: str, modality: ModalityCard) -> Images:
         if (have := getattr(stored, key)) != (want := getattr(modality, key)):
             raise UserError(f"modality {which} of this cache has {key} {have}, the run {want}",
                             where=path)  # fmt: skip
-    places = [stored.bands.index(band) for band in modality.used]
-    return Images(cache.ids, lambda at: cache.images(which)[at][:, places])
+    positions = [stored.bands.index(band) for band in modality.used]
+    return Images(cache.ids, lambda at: cache.images(which)[at][:, positions])
 
 
 class Normalised:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crbench.cards import ProtocolCard
-from crbench.data.labels import label_names, relevant
+from crbench.data.pair_labels import label_names, relevant
 from crbench.draw import sheet
 from crbench.draw.render import pictures
 from crbench.draw.run import Hits, Views, nearest, open_run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crbench.data.labels import label_names
+from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.run import Opened, open_run
 from crbench.errors import UserError

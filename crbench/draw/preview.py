@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crbench.data.labels import label_names
+from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.render import pictures
 from crbench.seeds import derive

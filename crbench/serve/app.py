@@ -124,7 +124,7 @@ def warm(search: Search) -> None:
     for direction in search.directions:
         modality = direction[0]
         row = int(search.cache.rows(search.protocol.query)[0])
-        bands = search.cache.band_places(modality)
+        bands = search.cache.band_positions(modality)
         image = search.cache.images(modality)[row]
         search.by_image(image if bands is None else image[bands], direction, 1)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from crbench.board.html import page
-from crbench.data.labels import label_names
+from crbench.data.pair_labels import label_names
 from crbench.data.query_image import ENDINGS
 from crbench.draw.grids import channel_words, relevance_words
 from crbench.seeds import derive

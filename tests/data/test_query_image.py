@@ -19,7 +19,7 @@ from PIL import Image
 from crbench.cards import ModalityCard
 from crbench.data.query_image import ENDINGS, read_query
 from crbench.data.sources.bigearthnet.tiff import reading
-from crbench.data.sources.user.images import ROOM, room
+from crbench.data.sources.user.images import LEAST_ROOM, room
 from crbench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,10 +124,10 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_file_larger_than_any_image_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "q.tif").open("wb") as file:
         file.truncate(2 * 2**30)
-    with pytest.raises(UserError, match=f"the file has over {ROOM:,} bytes"):
+    with pytest.raises(UserError, match=f"the file has over {LEAST_ROOM:,} bytes"):
         read_query(tmp_path / "q.tif", card())
-    with pytest.raises(UserError, match=f"the file has over {ROOM:,} bytes"):
-        read_query(Path("q.tif"), card(), bytes(ROOM + 1))
+    with pytest.raises(UserError, match=f"the file has over {LEAST_ROOM:,} bytes"):
+        read_query(Path("q.tif"), card(), bytes(LEAST_ROOM + 1))
     large = card().model_copy(update={"size": (8000, 8000)})
     assert room(large) == 2 * 3 * 8000 * 8000
 
@@ -191,7 +191,7 @@ def test_bombs_are_refused_in_little_memory(bombs: ModuleType, tmp_path: Path) -
         grown, said = found[name]
         assert said is not None and message in said, (name, said)
         assert f"where: {tmp_path / name}" in said and "fix: " in said
-        assert grown * 1024 < 2 * ROOM, (name, grown)  # what may be decoded, and its decoder
+        assert grown * 1024 < 2 * LEAST_ROOM, (name, grown)  # what may be decoded, and its decoder
 
 
 def test_a_geotiff_of_many_named_bands_is_bounded(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from crbench.data.labels import label_names, relevant
+from crbench.data.pair_labels import label_names, relevant
 from crbench.draw.grids import run_grid
 from crbench.draw.maps import classes, modality_gap, plane, run_map
 from crbench.draw.run import open_run

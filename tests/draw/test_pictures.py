@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from crbench.cards import ModalityCard, ProtocolCard
 from crbench.data.cache.reading import Cache, open_cache
-from crbench.data.labels import label_names
+from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.curves import read_curve, training_curves
 from crbench.draw.grids import MOST, ROOM, judge, retrieval_grid

@@ -9,14 +9,14 @@ import numpy as np
 
 from crbench.cards import DatasetCard
 from crbench.data.cache import layout
-from crbench.data.cache.layout import Place
+from crbench.data.cache.layout import Span
 from crbench.data.sources import Block, Source
 from crbench.errors import UserError
 
 _NAMES = ("a", "b", "labels")
 
 
-def checked(
+def checked_arrays(
     block: Block, card: DatasetCard, source: Source, start: int, stop: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a block as they will lie in the file; bad pixels are named by their id."""
@@ -45,32 +45,34 @@ def checked(
     return arrays
 
 
-def _span(places: dict[str, Place], name: str, start: int, stop: int) -> tuple[int, int]:
+def _span(spans: dict[str, Span], name: str, start: int, stop: int) -> tuple[int, int]:
     """Offset and length in bytes of rows start…stop of an array."""
-    offset, dtype, shape = places[name]
+    offset, dtype, shape = spans[name]
     row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
     return offset + start * row, (stop - start) * row
 
 
-def write(handle: Any, places: dict[str, Place], arrays: dict[str, np.ndarray], start: int) -> str:
-    """Write a block at its place; SHA-256 of what was written."""
+def write_block(
+    handle: Any, spans: dict[str, Span], arrays: dict[str, np.ndarray], start: int
+) -> str:
+    """Write a block at its offset; SHA-256 of what was written."""
     digest = hashlib.sha256()
     for name in _NAMES:
         if name in arrays:
             raw = arrays[name].reshape(-1).view(np.uint8).data
             digest.update(raw)
-            handle.seek(_span(places, name, start, start + 1)[0])
+            handle.seek(_span(spans, name, start, start + 1)[0])
             while raw:  # an unbuffered write may take only a part, the last one before ENOSPC
                 raw = raw[handle.write(raw) :]
     return digest.hexdigest()
 
 
-def on_disk(handle: Any, places: dict[str, Place], start: int, stop: int) -> str:
+def on_disk(handle: Any, spans: dict[str, Span], start: int, stop: int) -> str:
     """SHA-256 of a block as it lies in the file now."""
     digest = hashlib.sha256()
     for name in _NAMES:
-        if name in places:
-            offset, length = _span(places, name, start, stop)
+        if name in spans:
+            offset, length = _span(spans, name, start, stop)
             handle.seek(offset)
             while length and (raw := handle.read(length)):
                 digest.update(raw)

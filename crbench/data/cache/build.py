@@ -20,7 +20,7 @@ import numpy as np
 
 from crbench.cards import DatasetCard
 from crbench.data.cache import blocks, layout
-from crbench.data.cache.quality import findings
+from crbench.data.cache.quality import oddities
 from crbench.data.cache.reading import open_cache
 from crbench.data.cache.verify import progress_bar, scan_all, verify_cache
 from crbench.data.sources import Packed, Source, open_source
@@ -92,16 +92,16 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
         done = {}
     elif done:
         _say(f"going on with {part}", quiet)
-    places = layout.places(part)
+    spans = layout.spans(part)
     with progress_bar(quiet) as progress:
         task = progress.add_task(f"{card.name}: pixels", total=n)
         with open(part, "r+b", buffering=0) as handle:
             for start in range(0, n, source.rows_per_block):
                 stop = min(start + source.rows_per_block, n)
-                if start not in done or done[start] != blocks.on_disk(handle, places, start, stop):
+                if start not in done or done[start] != blocks.on_disk(handle, spans, start, stop):
                     block = source.read(start, stop)
-                    arrays = blocks.checked(block, card, source, start, stop)
-                    digest = blocks.write(handle, places, arrays, start)
+                    arrays = blocks.checked_arrays(block, card, source, start, stop)
+                    digest = blocks.write_block(handle, spans, arrays, start)
                     append_jsonl(log, {"start": start, "sha256": digest})
                 progress.advance(task, stop - start)
             os.fsync(handle.fileno())
@@ -113,7 +113,7 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     os.replace(part, out)
     log.unlink()
     shutil.rmtree(_raw(out), ignore_errors=True)
-    for finding in findings(open_cache(out), scans):
+    for finding in oddities(open_cache(out), scans):
         _say(finding, quiet)
     return out
 
@@ -179,7 +179,7 @@ def _resumable(part: Path, log: Path, header: dict[str, Any]) -> dict[int, str] 
     if lines[0] != header:
         return None
     try:
-        layout.places(part)
+        layout.spans(part)
     except (OSError, KeyError, RuntimeError):
         return None
     return {int(line["start"]): str(line["sha256"]) for line in lines[1:]}
@@ -200,7 +200,7 @@ def _create(card: DatasetCard, source: Source, part: Path) -> None:
     with open(part, "wb") as probe:  # a limit on file sizes shows here, as an error with a number
         probe.truncate(need)
     try:
-        layout.lay_out(card, source, part)
+        layout.create_file(card, source, part)
     except RuntimeError as error:  # h5py reports a failing close in this way
         raise UserError(f"cannot lay out the cache: {error}", where=part) from error
     if hasattr(os, "posix_fallocate"):  # take the space now, so that a full disk shows now

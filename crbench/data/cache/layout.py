@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 
 from crbench.cards import DatasetCard
-from crbench.data.cache.reading import FORMAT, VERSION, encode
+from crbench.data.cache.reading import CACHE_FORMAT, CACHE_VERSION, encode
 from crbench.data.cache.scan import CHECK_BYTES, Scan
 from crbench.data.sources import Source
 from crbench.files import sha256_json
 
-Place = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
+Span = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
 EXTENT = ("min", "max", "invalid")  # beside mean and std; caches made before them have none
 _SHA_FIELD = 600  # bytes kept for the JSON of all array digests
 
@@ -41,15 +41,15 @@ def label_array(card: DatasetCard, n: int) -> tuple[tuple[int, ...], np.dtype] |
     return shapes.get(card.labels.kind)
 
 
-def lay_out(card: DatasetCard, source: Source, part: Path) -> None:
+def create_file(card: DatasetCard, source: Source, part: Path) -> None:
     """Create the file with all its space, names and placeholders; nothing moves afterwards."""
     n = len(source.ids)
     # Structures of HDF5 1.8: they carry checksums, which 1.6's lack, and no open-for-writing mark,
     # which 1.10's have and which a kill would leave behind.
     with h5py.File(part, "w", libver=("v108", "v108")) as file:
         root: dict[str, Any] = {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": CACHE_FORMAT,
+            "version": CACHE_VERSION,
             "card": card.model_dump_json(by_alias=True),
             "card_digest": card.digest,
             "classes": json.dumps(card.labels.classes, ensure_ascii=False),
@@ -121,7 +121,7 @@ def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def places(path: Path) -> dict[str, Place]:
+def spans(path: Path) -> dict[str, Span]:
     """Where the bytes of every array lie in the file."""
     with h5py.File(path, "r") as file:
         return {

@@ -13,16 +13,16 @@ from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.data.cache.scan import Scan
 
-SHOWN = 10  # samples named one by one, per finding
-MEAN_OFF = 0.5  # of the published standard deviation
-STD_OFF = 2.0  # factor
+_SHOWN = 10  # samples named one by one, per finding
+_MEAN_OFF = 0.5  # of the published standard deviation
+_STD_OFF = 2.0  # factor
 
 
-def findings(cache: Cache, scans: dict[str, Scan]) -> list[str]:
+def oddities(cache: Cache, scans: dict[str, Scan]) -> list[str]:
     """Everything that is odd, in words, from a scan of the whole cache."""
     found = far_from_published(cache)
     for which in ("a", "b"):
-        found += dull_patches(cache, which, scans[which])
+        found += _dull_patches(cache, which, scans[which])
     checks = {which: scans[which].checks for which in ("a", "b")}
     return found + duplicates(cache, checks) + neighbours(cache)
 
@@ -42,8 +42,8 @@ def far_from_published(cache: Cache) -> list[str]:
         columns = zip(*(np.asarray(group[key]).tolist() for key in keys), strict=True)
         bands = []
         for band, (mean, std, old_mean, old_std) in zip(modality.bands, columns, strict=True):
-            if abs(mean - old_mean) > MEAN_OFF * old_std or not (
-                old_std / STD_OFF <= std <= old_std * STD_OFF
+            if abs(mean - old_mean) > _MEAN_OFF * old_std or not (
+                old_std / _STD_OFF <= std <= old_std * _STD_OFF
             ):
                 bands.append(
                     f"{band} {mean:,.2f} ± {std:,.2f}, published {old_mean:,.2f} ± {old_std:,.2f}"
@@ -51,13 +51,13 @@ def far_from_published(cache: Cache) -> list[str]:
         if bands:
             found.append(
                 f"{which}: statistics of the train split are far from the published ones (mean by "
-                f"more than {MEAN_OFF:g} sd, or sd by more than a factor of {STD_OFF:g}): "
+                f"more than {_MEAN_OFF:g} sd, or sd by more than a factor of {_STD_OFF:g}): "
                 + "; ".join(bands)
             )
     return found
 
 
-def dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
+def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
     """Samples whose pixels are all zero, and those with a band that has one value only."""
     flat = scan.low == scan.high
     empty = (flat & (scan.low == 0)).all(1)
@@ -68,10 +68,10 @@ def dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
     }
     found = []
     if empty.any():
-        listed = listing(f"'{cache.ids[row]}'" for row in np.flatnonzero(empty))
+        listed = _listing(f"'{cache.ids[row]}'" for row in np.flatnonzero(empty))
         found.append(f"{which}: {int(empty.sum())} empty (all zero): {listed}")
     if names:
-        listed = listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
+        listed = _listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
         found.append(f"{which}: {len(names)} with a constant band: {listed}")
     return found
 
@@ -81,7 +81,7 @@ def not_finite(cache: Cache, which: str, scan: Scan) -> list[str]:
     rows = np.flatnonzero(~(np.isfinite(scan.low) & np.isfinite(scan.high)).all(1))
     if not len(rows):
         return []
-    listed = listing(f"'{cache.ids[row]}'" for row in rows)
+    listed = _listing(f"'{cache.ids[row]}'" for row in rows)
     return [f"{which}: {len(rows)} with pixels that are NaN or infinite: {listed}"]
 
 
@@ -101,7 +101,7 @@ def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
         groups = sorted((np.sort(order[s:e]) for s, e in several), key=lambda rows: int(rows[0]))
         across = [rows for rows in groups if len(set(cache.split[rows])) > 1]
         if across:
-            listed = listing(
+            listed = _listing(
                 " = ".join(f"'{cache.ids[r]}' ({cache.split[r]})" for r in rows) for rows in across
             )
             found.append(f"{which}: {len(across)} images stand in more than one split: {listed}")
@@ -130,8 +130,8 @@ def neighbour_share(cache: Cache, protocol: ProtocolCard) -> float:
     return float((others - np.isin(query, gallery) > 0).mean())
 
 
-def listing(texts: Iterable[str]) -> str:
+def _listing(texts: Iterable[str]) -> str:
     """The first of ``texts``, and how many more there are."""
     all_of_them = list(texts)
-    more = len(all_of_them) - SHOWN
-    return ", ".join(all_of_them[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(all_of_them) - _SHOWN
+    return ", ".join(all_of_them[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

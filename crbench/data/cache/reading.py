@@ -24,11 +24,11 @@ from crbench.cards import DatasetCard, parse
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 
-FORMAT = "crbench-cache"
-VERSION = 1
+CACHE_FORMAT = "crbench-cache"
+CACHE_VERSION = 1
 # What h5py, json and numpy raise on bytes that are not what they were.
-DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
-REBUILD = "build it again: crbench cache build {card} --force"
+HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+_REBUILD = "build it again: crbench cache build {card} --force"
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Cache:
     split: np.ndarray
     labels: np.ndarray | None
     attributes: dict[str, dict[str, Any]]
-    _places: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
+    _spans: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
     groups: np.ndarray | None = None
     _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
 
@@ -56,7 +56,7 @@ class Cache:
     def images(self, modality: str) -> np.memmap:
         """Images of modality "a" or "b", (N, C, H, W) in native dtype, read-only, not loaded."""
         if modality not in self._maps:
-            offset, dtype, shape = self._places[modality]
+            offset, dtype, shape = self._spans[modality]
             self._maps[modality] = np.memmap(self.path, dtype, "r", offset, shape)
         return self._maps[modality]
 
@@ -72,13 +72,13 @@ class Cache:
                 fix='use normalise = "cache"',
             )
         prefix = "published_" if published else ""
-        places = self.band_places(modality)
-        used = slice(None) if places is None else places
+        positions = self.band_positions(modality)
+        used = slice(None) if positions is None else positions
         std = np.asarray(group[prefix + "std"], dtype=np.float64)[used]
         mean = np.asarray(group[prefix + "mean"], dtype=np.float64)[used]
         return {"mean": mean, "std": np.where(std > 0, std, 1.0)}
 
-    def band_places(self, modality: str) -> np.ndarray | None:
+    def band_positions(self, modality: str) -> np.ndarray | None:
         """Where the bands in use stand among those stored, (C,) int64; None for all as stored."""
         card = self.card.modality(modality)
         if card.used == card.bands:
@@ -137,13 +137,13 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
         raise UserError(what, where=path, fix=f"crbench cache build {card.name if card else name}")
     try:
         cache = _read(path)
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         if isinstance(error, PermissionError):
             raise UserError("cannot read this cache: permission denied", where=path) from error
         raise UserError(
             f"this file is damaged or no cache ({brief(error)})",
             where=path,
-            fix=REBUILD.format(card=card.name if card else "CARD"),
+            fix=_REBUILD.format(card=card.name if card else "CARD"),
         ) from error
     if card is not None:
         check_bands(cache, card)
@@ -159,19 +159,19 @@ def brief(error: Exception) -> str:
 def _read(path: Path) -> Cache:
     with h5py.File(path, "r") as file:
         root = {key: _plain(value) for key, value in file.attrs.items()}
-        if root.get("format") != FORMAT:
+        if root.get("format") != CACHE_FORMAT:
             raise ValueError("the attribute 'format' is missing")
-        if int(root["version"]) != VERSION:
+        if int(root["version"]) != CACHE_VERSION:
             raise UserError(
-                f"this cache has version {root['version']}, this program reads {VERSION}",
+                f"this cache has version {root['version']}, this program reads {CACHE_VERSION}",
                 where=path,
-                fix=REBUILD.format(card="CARD"),
+                fix=_REBUILD.format(card="CARD"),
             )
         if not int(root.get("complete", 0)):
             raise UserError(
                 "this cache is not finished: its end mark is missing",
                 where=path,
-                fix=REBUILD.format(card="CARD"),
+                fix=_REBUILD.format(card="CARD"),
             )
         card = parse(DatasetCard, json.loads(root["card"]), where=f"card inside {path}")
         root["sha256"] = {str(k): str(v) for k, v in json.loads(root["sha256"]).items()}
@@ -181,7 +181,7 @@ def _read(path: Path) -> Cache:
         labels = file["labels"][:] if "labels" in file else None
         groups = decode(file["groups"][:]) if "groups" in file else None
         attributes = {"/": root}
-        places = {}
+        spans = {}
         size = path.stat().st_size
         for which in ("a", "b"):
             images = file[which]["images"]
@@ -194,7 +194,7 @@ def _read(path: Path) -> Cache:
                 raise ValueError(f"/{which}/images is {images.dtype}, its card says otherwise")
             if offset + images.nbytes > size:
                 raise ValueError(f"the file ends inside /{which}/images")
-            places[which] = (offset, images.dtype, images.shape)
+            spans[which] = (offset, images.dtype, images.shape)
         wide = (len(card.labels.classes),) if card.labels.kind == "multi" else ()
         if len(split) != len(ids) or (labels is None) != (card.labels.kind == "none"):
             raise ValueError("/ids, /split and /labels do not fit each other")
@@ -202,7 +202,7 @@ def _read(path: Path) -> Cache:
             raise ValueError(f"/groups has {len(groups)} entries for {len(ids)} ids")
         if labels is not None and labels.shape != (len(ids), *wide):
             raise ValueError(f"/labels is {labels.shape} for {len(ids)} ids")
-    return Cache(path, card, len(ids), ids, split, labels, attributes, places, groups)
+    return Cache(path, card, len(ids), ids, split, labels, attributes, spans, groups)
 
 
 def _plain(value: Any) -> Any:
@@ -237,7 +237,7 @@ def check_bands(cache: Cache, card: DatasetCard) -> None:
             f"the cache does not fit the card '{card.name}': " + "; ".join(problems),
             where=cache.path,
             fix=f"take the card it was made with ('{cache.card.name}'), or "
-            + REBUILD.format(card=card.name),
+            + _REBUILD.format(card=card.name),
         )
 
 

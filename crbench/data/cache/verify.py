@@ -10,14 +10,14 @@ import h5py
 import numpy as np
 
 from crbench.data.cache import layout
-from crbench.data.cache.quality import findings, not_finite
-from crbench.data.cache.reading import DAMAGE, Cache, brief, open_cache
+from crbench.data.cache.quality import not_finite, oddities
+from crbench.data.cache.reading import HDF5_ERRORS, Cache, brief, open_cache
 from crbench.data.cache.scan import Scan, scan
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-SHOWN = 10  # damaged samples named one by one, per array
+_SHOWN = 10  # damaged samples named one by one, per array
 
 
 def progress_bar(quiet: bool) -> Progress:
@@ -44,10 +44,10 @@ def scan_all(
     path: Path, train: np.ndarray | None, title: str, progress: Progress
 ) -> dict[str, Scan]:
     """Scan every array of the file; with ``train`` (N,) bool, statistics of the images too."""
-    found = layout.places(path)
+    spans = layout.spans(path)
     maps = {
         name: np.memmap(path, dtype, "r", offset, shape)
-        for name, (offset, dtype, shape) in found.items()
+        for name, (offset, dtype, shape) in spans.items()
     }
     task = progress.add_task(title, total=sum(array.nbytes for array in maps.values()) >> 20)
     read = 0
@@ -80,7 +80,7 @@ def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[li
         with h5py.File(cache.path, "r") as file:
             stored = {name: file["checks"][name][:] for name in scans}
             header_sound = layout.header_digest(file) == cache.attributes["/"].get("header_sha256")
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         return [f"the structure of the file is damaged ({brief(error)})"], []
     problems = [] if header_sound else ["the attributes (card, bands, statistics) are damaged"]
     for name, found in scans.items():
@@ -93,12 +93,14 @@ def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[li
             problems += _named(cache, name, rows, "is sound, but its stored digest is damaged")
     for which in ("a", "b"):
         problems += not_finite(cache, which, scans[which])
-    return problems + _label_problems(cache), findings(cache, scans)
+    return problems + _label_problems(cache), oddities(cache, scans)
 
 
 def _named(cache: Cache, name: str, rows: np.ndarray, what: str) -> list[str]:
-    named = [f"{name}: sample '{cache.ids[row]}' (row {row}) {what}" for row in rows[:SHOWN]]
-    return named + ([f"{name}: and {len(rows) - SHOWN} more samples"] if len(rows) > SHOWN else [])
+    named = [f"{name}: sample '{cache.ids[row]}' (row {row}) {what}" for row in rows[:_SHOWN]]
+    return named + (
+        [f"{name}: and {len(rows) - _SHOWN} more samples"] if len(rows) > _SHOWN else []
+    )
 
 
 def _label_problems(cache: Cache) -> list[str]:

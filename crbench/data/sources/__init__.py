@@ -1,36 +1,37 @@
-"""Sources: where the pairs of a cache come from. One function each, found by registry key.
+"""Sources: where the pairs of a cache come from. One function each, found by ``source.kind``.
 
-``open_source(card, source_dir) -> Source``. A source gives its ids and splits at once and its
-pixels by range of rows, always the same for the same range: so a build can stop and go on.
+Each takes ``(card, source_dir)`` and gives a ``Source``: its ids and splits at once, its pixels by
+range of rows, always the same for the same range, so that a build can stop and go on.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crbench.errors import UserError, unknown
+from crbench.plugins import import_named, registered
 
 if TYPE_CHECKING:
     import numpy as np
 
     from crbench.cards import DatasetCard
 
-SOURCES = {
-    "twin": "crbench.data.sources.synthetic.twins:open_source",
-    "landsat7": "crbench.data.sources.landsat7:open_source",
-    "eurosat-wald": "crbench.data.sources.eurosat_wald:open_source",
-    "ben14k": "crbench.data.sources.bigearthnet.source:open_source",
-    "cbrsir-vs": "crbench.data.sources.user.folders:open_source",
-    "dsrsid": "crbench.data.sources.dsrsid:open_source",
-    "hdf5": "crbench.data.sources.user.hdf5:open_source",
-    "torchgeo": "crbench.data.sources.user.geo:open_source",
-    "folders": "crbench.data.sources.user.folders:open_source",
+_BUILT_IN = {
+    "twin": "crbench.data.sources.synthetic.twins:open_twin",
+    "landsat7": "crbench.data.sources.landsat7:open_landsat7",
+    "eurosat-wald": "crbench.data.sources.eurosat_wald:open_eurosat_wald",
+    "ben14k": "crbench.data.sources.bigearthnet.source:open_bigearthnet",
+    "cbrsir-vs": "crbench.data.sources.user.folders:open_folders",
+    "dsrsid": "crbench.data.sources.dsrsid:open_dsrsid",
+    "hdf5": "crbench.data.sources.user.hdf5:open_hdf5",
+    "torchgeo": "crbench.data.sources.user.geo:open_torchgeo",
+    "folders": "crbench.data.sources.user.folders:open_folders",
 }
-OWN = ("folders", "hdf5", "torchgeo")  # forms in which a user's own pairs are read
+_GROUP = "crbench.sources"  # entry points of other packages
+_OWN = ("folders", "hdf5", "torchgeo")  # forms in which a user's own pairs are read
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ class Packed:
 
 
 def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:
-    """``card`` reading from a source of ``kind`` (one of ``OWN``). Keys of another kind are left
+    """``card`` reading from a source of ``kind`` (one of ``_OWN``). Keys of another kind are left
     behind, but for the rule of the splits."""
     if kind is None or card.source.get("kind") == kind:
         return card
-    if kind not in OWN:
-        raise unknown("form of data", kind, OWN, where="--from")
+    if kind not in _OWN:
+        raise unknown("form of data", kind, _OWN, where="--from")
     kept = card.source if "kind" not in card.source else {}
     if "split" in card.source:
         kept = {**kept, "split": card.source["split"]}
@@ -96,10 +97,17 @@ def open_source(card: DatasetCard, source_dir: Path | None = None) -> Source | P
         raise UserError(
             "the card says nothing of where the images come from",
             where=f"{card.name}, source.kind",
-            fix=f"--from {' or '.join(OWN)}, or a [source] table in the card",
+            fix=f"--from {' or '.join(_OWN)}, or a [source] table in the card",
         )
-    if kind not in SOURCES:
-        raise unknown("source", kind, SOURCES, where=f"{card.name}, source.kind")
-    module, name = SOURCES[kind].split(":")
-    source: Source | Packed = getattr(importlib.import_module(module), name)(card, source_dir)
+    where = f"{card.name}, source.kind"
+    if kind not in source_kinds():  # a card may name no code that nobody installed as a source
+        raise unknown("source", kind, source_kinds(), where=where)
+    opener = import_named(kind, _GROUP, _BUILT_IN, kind="source", where=where)
+    source: Source | Packed = opener(card, source_dir)
     return source
+
+
+def source_kinds() -> dict[str, str]:
+    """What ``source.kind`` of a card may say, and the function behind it: ours and those that other
+    packages install as entry points of ``crbench.sources``."""
+    return registered(_GROUP, _BUILT_IN)

@@ -17,20 +17,25 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import file_fingerprint
+from crbench.data.sources.raw import (
+    bytes_of_pair,
+    class_counts,
+    counted,
+    file_fingerprint,
+    numbered,
+)
 from crbench.data.sources.user import splits
-from crbench.data.sources.user.hdf5 import array_named, find_file, opened
-from crbench.data.sources.user.images import bytes_of_pair
+from crbench.data.sources.user.hdf5 import array_named, find_file, opened_hdf5
 from crbench.errors import UserError
 
-NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}
-BLOCK_BYTES = 192 * 2**20  # of pixels read at once, 500 MiB with what turning their axes takes
-LOOK = 32  # samples that tell which axes are spatial, where sizes do not
-Axes = tuple[int, int, int, int]  # where samples, channels, rows and columns lie in the file
-USUAL = ((0, 1, 2, 3), (3, 2, 1, 0))
+_NAMES = {"a": "PAN_IMAGES", "b": "MUL_IMAGES", "labels": "LAND_COVER_TYPES"}
+_BLOCK_BYTES = 192 * 2**20  # of pixels read at once, 500 MiB with what turning their axes takes
+_LOOK = 32  # samples that tell which axes are spatial, where sizes do not
+_Axes = tuple[int, int, int, int]  # where samples, channels, rows and columns lie in the file
+_USUAL = ((0, 1, 2, 3), (3, 2, 1, 0))
 
 
-class DsrsidTable(Strict):
+class _DsrsidTable(Strict):
     """``[source]``: the file's usual name, and the rule of its splits."""
 
     kind: str
@@ -38,28 +43,25 @@ class DsrsidTable(Strict):
     split: dict[str, Any] = Field(default_factory=dict)
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_dsrsid(card: DatasetCard, source_dir: Path | None) -> Source:
     """All pairs in the file's order, ids ``dsrsid-00000`` on; labels count from 0.
 
     ``source_dir`` is the file, or its folder. Other names, shapes, types or labels are a UserError
     that says what was found.
     """
-    table = parse(DsrsidTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_DsrsidTable, card.source, where=f"{card.name}, [source]")
     path = find_file(card, source_dir, table.file)
-    with opened(path) as file:
+    with opened_hdf5(path) as file:
         labels = _labels(file, card, path)
         n = len(labels)
         axes = _both_axes(file, card, n, path)
         rows = _rows_per_block(file, card, axes)
-    width = max(5, len(str(n - 1)))
-    ids = [f"dsrsid-{row:0{width}d}" for row in range(n)]
+    ids = numbered("dsrsid", n, digits=5)
     split, words = splits.draw(table.split, ids, labels, card.name)
-    counts = np.bincount(labels, minlength=len(card.labels.classes)).tolist()
-    named = zip(card.labels.classes, counts, strict=True)
 
     def read(start: int, stop: int) -> Block:
-        with opened(path) as file:
-            a, b = (_rows(file[NAMES[w]], axes[w], start, stop) for w in ("a", "b"))
+        with opened_hdf5(path) as file:
+            a, b = (_rows(file[_NAMES[w]], axes[w], start, stop) for w in ("a", "b"))
         return Block(a, b, labels[start:stop])
 
     held = rows * bytes_of_pair(card) / 2**20
@@ -71,9 +73,9 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         fingerprint=f"dsrsid 1 {file_fingerprint([path])}",
         rows_per_block=rows,
         notes=[
-            f"layout: {', '.join(f'{NAMES[w]} {_order(axes[w])}' for w in ('a', 'b'))}; read "
+            f"layout: {', '.join(f'{_NAMES[w]} {_order(axes[w])}' for w in ('a', 'b'))}; read "
             f"{rows:,} pairs at once, {held:,.0f} MiB of pixels",
-            "classes: " + ", ".join(f"{name} {count:,}" for name, count in named),
+            f"classes: {counted(class_counts(card, labels))}",
             words,
         ],
     )
@@ -81,7 +83,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
 
 def _labels(file: h5py.File, card: DatasetCard, path: Path) -> np.ndarray:
     """(N,) int64 from 0 on, from a row, a column or a plain list of numbers from 1 on."""
-    array, top = array_named(file, NAMES["labels"], path), len(card.labels.classes)
+    array, top = array_named(file, _NAMES["labels"], path), len(card.labels.classes)
     flat = array.dtype.kind in "iuf" and array.size == max(array.shape, default=0) > 0
     values = np.asarray(array[...]).reshape(-1) if flat else np.zeros(1)
     if not flat or not np.isin(values, np.arange(1, top + 1)).all():
@@ -89,22 +91,22 @@ def _labels(file: h5py.File, card: DatasetCard, path: Path) -> np.ndarray:
         if flat:
             found += f" from {values.min():g} to {values.max():g}"
         raise UserError(
-            f"'{NAMES['labels']}' is {found}, expected one whole number of 1 to {top} a pair",
+            f"'{_NAMES['labels']}' is {found}, expected one whole number of 1 to {top} a pair",
             where=path,
             fix="take the file as its authors give it",
         )
     return values.astype(np.int64) - 1
 
 
-def _both_axes(file: h5py.File, card: DatasetCard, n: int, path: Path) -> dict[str, Axes]:
+def _both_axes(file: h5py.File, card: DatasetCard, n: int, path: Path) -> dict[str, _Axes]:
     """Where samples, channels, rows and columns of both arrays lie.
 
     By the sizes; where several orders fit these, the usual ones before others, the same for both
     arrays, and then by content: along rows and columns neighbouring pixels are alike, along samples
     and channels they are not.
     """
-    arrays = {which: array_named(file, NAMES[which], path) for which in ("a", "b")}
-    fits = {w: _fitting(arrays[w], NAMES[w], card.modality(w), n, path) for w in arrays}
+    arrays = {which: array_named(file, _NAMES[which], path) for which in ("a", "b")}
+    fits = {w: _fitting(arrays[w], _NAMES[w], card.modality(w), n, path) for w in arrays}
     pairs = list(product(fits["a"], fits["b"]))
     alike = [pair for pair in pairs if (pair[0][0] == 0) == (pair[1][0] == 0)]
     pairs = alike or pairs
@@ -120,14 +122,14 @@ def _both_axes(file: h5py.File, card: DatasetCard, n: int, path: Path) -> dict[s
 
 def _fitting(
     array: h5py.Dataset, name: str, modality: ModalityCard, n: int, path: Path
-) -> list[Axes]:
+) -> list[_Axes]:
     """Orders of axes that fit an array's sizes: the two usual ones if any does, else others.
 
     Samples before the image: rows before columns, as they lie. Samples behind the image: everything
     is reversed, columns before rows.
     """
     sizes = (n, len(modality.bands), *modality.size)
-    fits: list[Axes] = []
+    fits: list[_Axes] = []
     if array.ndim == 4 and array.dtype == np.dtype(modality.dtype):
         for axes in permutations((0, 1, 2, 3)):
             forwards = axes[0] < axes[2] < axes[3]
@@ -141,31 +143,31 @@ def _fitting(
             where=path,
             fix="take the file as its authors give it, or correct the card's size, bands or dtype",
         )
-    return [axes for axes in fits if axes in USUAL] or fits
+    return [axes for axes in fits if axes in _USUAL] or fits
 
 
 def _roughness(array: h5py.Dataset) -> list[float]:
     """Mean difference of neighbours along each axis, over a corner of the array."""
-    part = np.asarray(array[tuple(slice(min(side, LOOK)) for side in array.shape)], np.float64)
+    part = np.asarray(array[tuple(slice(min(side, _LOOK)) for side in array.shape)], np.float64)
     return [
         float(np.abs(np.diff(part, axis=k)).mean()) if part.shape[k] > 1 else np.inf
         for k in range(4)
     ]
 
 
-def _order(axes: Axes) -> str:
+def _order(axes: _Axes) -> str:
     letters = dict(zip(axes, "NCHW", strict=True))
     return "(" + ", ".join(letters[k] for k in range(4)) + ")"
 
 
-def _rows_per_block(file: h5py.File, card: DatasetCard, axes: Mapping[str, Axes]) -> int:
-    """Pairs per block, within ``BLOCK_BYTES``.
+def _rows_per_block(file: h5py.File, card: DatasetCard, axes: Mapping[str, _Axes]) -> int:
+    """Pairs per block, within ``_BLOCK_BYTES``.
 
     Rows that lie together are read in short blocks; where samples come last, every block touches
     the whole length of the file, so that it is as large as memory allows. Chunks are read whole.
     """
-    most = max(1, BLOCK_BYTES // bytes_of_pair(card))
-    arrays = {which: file[NAMES[which]] for which in ("a", "b")}
+    most = max(1, _BLOCK_BYTES // bytes_of_pair(card))
+    arrays = {which: file[_NAMES[which]] for which in ("a", "b")}
     rows = most if any(axes[which][0] != 0 for which in ("a", "b")) else min(most, 256)
     for which, array in arrays.items():
         along = array.chunks[axes[which][0]] if array.chunks else 1
@@ -173,7 +175,7 @@ def _rows_per_block(file: h5py.File, card: DatasetCard, axes: Mapping[str, Axes]
     return min(rows, most)
 
 
-def _rows(array: h5py.Dataset, axes: Axes, start: int, stop: int) -> np.ndarray:
+def _rows(array: h5py.Dataset, axes: _Axes, start: int, stop: int) -> np.ndarray:
     """Samples ``start`` to ``stop``, (n, C, H, W)."""
     where = [slice(None)] * 4
     where[axes[0]] = slice(start, stop)

@@ -17,11 +17,11 @@ from crbench.data.sources import Block, Source
 from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
-LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-SIDE, FACTOR = 64, 4
+_LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+_SIDE, _FACTOR = 64, 4
 
 
-class WaldTable(Strict):
+class _WaldTable(Strict):
     """``[source]``: the folder's usual name, and shares of the splits within each class."""
 
     kind: str
@@ -30,9 +30,9 @@ class WaldTable(Strict):
     shares: dict[str, float]
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_eurosat_wald(card: DatasetCard, source_dir: Path | None) -> Source:
     """All images of the tar, by class and name; ids are the file names without ending."""
-    table = parse(WaldTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_WaldTable, card.source, where=f"{card.name}, [source]")
     if abs(sum(table.shares.values()) - 1) > 1e-9 or min(table.shares.values()) <= 0:
         raise UserError("the shares do not sum to 1", where=f"{card.name}, source.shares")
     path = sorted(find_folder(card, source_dir, table.folder, "*.tar").glob("*.tar"))[0]
@@ -68,11 +68,11 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         ids=ids,
         split=[split[name] for name in ids],
         read=read,
-        description=f"{len(ids)} EuroSAT RGB images, Wald-simulated: luminance {SIDE} px, "
-        f"colour {SIDE // FACTOR} px",
+        description=f"{len(ids)} EuroSAT RGB images, Wald-simulated: luminance {_SIDE} px, "
+        f"colour {_SIDE // _FACTOR} px",
         fingerprint=f"eurosat-wald 1 {file_fingerprint([path])}",
         rows_per_block=256,
-        resampling=f"area average of {FACTOR} × {FACTOR} pixels, rounded (b)",
+        resampling=f"area average of {_FACTOR} × {_FACTOR} pixels, rounded (b)",
     )
 
 
@@ -87,14 +87,14 @@ def _decode(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> np
         image = np.asarray(Image.open(io.BytesIO(handle.read())).convert("RGB"))
     except (OSError, tarfile.TarError, SyntaxError) as error:
         raise UserError(f"'{member.name}' cannot be read ({error})", where=path) from error
-    if image.shape != (SIDE, SIDE, 3):
+    if image.shape != (_SIDE, _SIDE, 3):
         raise UserError(f"'{member.name}' is {image.shape}, expected 64 × 64 × 3", where=path)
     return image
 
 
 def wald_pair(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(64, 64, 3) uint8 → luminance (1, 64, 64) and colour at a quarter (3, 16, 16), uint8."""
-    luminance = np.rint(image @ LUMINANCE).astype(np.uint8)[None]
-    small = SIDE // FACTOR
-    colour = image.reshape(small, FACTOR, small, FACTOR, 3).mean((1, 3))
+    luminance = np.rint(image @ _LUMINANCE).astype(np.uint8)[None]
+    small = _SIDE // _FACTOR
+    colour = image.reshape(small, _FACTOR, small, _FACTOR, 3).mean((1, 3))
     return luminance, np.rint(colour).astype(np.uint8).transpose(2, 0, 1)

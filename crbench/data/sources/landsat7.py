@@ -20,12 +20,12 @@ from crbench.data.sources import Block, Source
 from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
-GRID = 12  # tiles along a scene's side
-QUADRANTS = {("N", "W"): "train", ("S", "E"): "train", ("N", "E"): "query", ("S", "W"): "gallery"}
-IMAGES = {"pan": ("cropped_gray", (800, 800)), "ms": ("cropped_im", (400, 400, 6))}
+_GRID = 12  # tiles along a scene's side
+_QUADRANTS = {("N", "W"): "train", ("S", "E"): "train", ("N", "E"): "query", ("S", "W"): "gallery"}
+_IMAGES = {"pan": ("cropped_gray", (800, 800)), "ms": ("cropped_im", (400, 400, 6))}
 
 
-class LandsatTable(Strict):
+class _LandsatTable(Strict):
     """``[source]``: the folder's usual name, and the seeded share of train kept for val."""
 
     kind: str
@@ -34,9 +34,9 @@ class LandsatTable(Strict):
     val_share: float = Field(ge=0, lt=1)
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_landsat7(card: DatasetCard, source_dir: Path | None) -> Source:
     """Tiles of all scenes, scene by scene, row by row; ids as ``scene03_r05_c11``, from 0 on."""
-    table = parse(LandsatTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_LandsatTable, card.source, where=f"{card.name}, [source]")
     folder = find_folder(card, source_dir, table.folder, "cropped/*_pan.mat") / "cropped"
     found = (re.fullmatch(r"(\d+)_pan\.mat", path.name) for path in folder.glob("*_pan.mat"))
     numbers = sorted(int(match[1]) for match in found if match)
@@ -46,14 +46,14 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
             where=folder,
             fix="complete the folder: <i>_pan.mat and <i>_ms.mat for every scene",
         )
-    tiles = [(k, r, c) for k in range(len(numbers)) for r in range(GRID) for c in range(GRID)]
+    tiles = [(k, r, c) for k in range(len(numbers)) for r in range(_GRID) for c in range(_GRID)]
     ids = [f"scene{numbers[k]:02d}_r{r:02d}_c{c:02d}" for k, r, c in tiles]
-    half = GRID // 2
-    split = [QUADRANTS["N" if r < half else "S", "W" if c < half else "E"] for _, r, c in tiles]
+    half = _GRID // 2
+    split = [_QUADRANTS["N" if r < half else "S", "W" if c < half else "E"] for _, r, c in tiles]
     shares = {"val": table.val_share, "train": 1 - table.val_share}
     train = [name for name, part in zip(ids, split, strict=True) if part == "train"]
     parts = split_by_hash(train, shares, table.seed)
-    files = [folder / f"{number}_{which}.mat" for number in numbers for which in IMAGES]
+    files = [folder / f"{number}_{which}.mat" for number in numbers for which in _IMAGES]
 
     @lru_cache(maxsize=2)
     def scene(k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +71,9 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         ids=ids,
         split=[parts.get(name, part) for name, part in zip(ids, split, strict=True)],
         read=read,
-        description=f"{len(numbers)} Landsat-7 scenes of FuseBox, {GRID} × {GRID} tiles each",
+        description=f"{len(numbers)} Landsat-7 scenes of FuseBox, {_GRID} × {_GRID} tiles each",
         fingerprint=f"landsat7 1 {_fingerprint(files)}",
-        rows_per_block=GRID * GRID,
+        rows_per_block=_GRID * _GRID,
         groups=[f"scene{numbers[k]:02d}" for k, _, _ in tiles],
     )
 
@@ -89,7 +89,7 @@ def _load(path: Path, which: str) -> np.ndarray:
     """The image of a .mat file, checked for key, shape and dtype."""
     from scipy.io import loadmat
 
-    key, shape = IMAGES[which]
+    key, shape = _IMAGES[which]
     try:
         content: dict[str, Any] = loadmat(path, variable_names=[key])
     except Exception as error:  # scipy raises many kinds for a file that is cut or no .mat at all

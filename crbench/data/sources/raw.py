@@ -1,10 +1,12 @@
-"""What sources of real data share: finding the folder, splitting by hash of the id."""
+"""What sources of real data share: where they lie, how much is read at once, splits by hash."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from crbench.cards import PACKAGE, DatasetCard
 from crbench.errors import UserError
@@ -19,20 +21,50 @@ def find_folder(card: DatasetCard, source_dir: Path | None, folder: str, probe: 
     Raises UserError naming every place that was looked at.
     """
     if source_dir is not None:
-        places = [source_dir, source_dir / folder]
+        folders = [source_dir, source_dir / folder]
     else:
-        places = [PACKAGE.parent.parent / "shared" / "data" / folder]
+        folders = [PACKAGE.parent.parent / "shared" / "data" / folder]
         if named := os.environ.get("CRBENCH_REAL_DATA"):
-            places.insert(0, Path(named) / folder)
-    for place in places:
-        if place.is_dir() and any(place.glob(probe)):
-            return place
+            folders.insert(0, Path(named) / folder)
+    for candidate in folders:
+        if candidate.is_dir() and any(candidate.glob(probe)):
+            return candidate
     raise UserError(
         f"the raw data of {card.name} are not there: no {probe}",
-        where=", ".join(str(place) for place in places),
+        where=", ".join(str(candidate) for candidate in folders),
         fix=f"get them ({card.where}), then give their folder with --source or put it under "
         "$CRBENCH_REAL_DATA",
     )
+
+
+def bytes_of_pair(card: DatasetCard) -> int:
+    """Bytes that the pixels of both images of a pair take."""
+    return sum(
+        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
+    )
+
+
+def pairs_at_once(card: DatasetCard) -> int:
+    """Pairs of a block: their pixels take at most 32 MiB, and there are at most 256."""
+    return max(1, min(256, 32 * 2**20 // bytes_of_pair(card)))
+
+
+def numbered(name: str, count: int, digits: int = 1) -> list[str]:
+    """Ids for pairs without names, ``name-000`` on, with as many digits as the last one needs."""
+    width = max(digits, len(str(count - 1)))
+    return [f"{name}-{number:0{width}d}" for number in range(count)]
+
+
+def class_counts(card: DatasetCard, labels: np.ndarray) -> dict[str, int]:
+    """Pairs of each class of the card, from (N,) int64 classes or (N, C) multi-hot."""
+    top = len(card.labels.classes)
+    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=top)
+    return dict(zip(card.labels.classes, counts.tolist(), strict=True))
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """``"forest 1,200, river 800"``."""
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
 
 
 def file_fingerprint(paths: Iterable[Path]) -> str:

@@ -123,7 +123,7 @@ def test_killed_build_goes_on_to_the_same_cache(tmp_path: Path) -> None:
     assert part.is_file()
     assert 1 <= finished < 4
     with open(part, "r+b") as handle:  # the first block also loses bytes: it is made again
-        offset = build.layout.places(part)["b"][0]
+        offset = build.layout.spans(part)["b"][0]
         handle.seek(offset + 100)
         handle.write(b"lost")
     second = python(code, out)
@@ -168,7 +168,7 @@ def test_full_disk_in_the_middle_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = with_source(monkeypatch)
-    write, written = blocks.write, []
+    write, written = blocks.write_block, []
 
     def fill_up(*arguments: object) -> str:
         if len(written) == 3:
@@ -178,7 +178,7 @@ def test_full_disk_in_the_middle_loses_nothing(
 
     out = tmp_path / "c.h5"
     with monkeypatch.context() as patch:
-        patch.setattr(blocks, "write", fill_up)
+        patch.setattr(blocks, "write_block", fill_up)
         with pytest.raises(UserError, match="no space left"):
             build_cache(card, out, quiet=True)
     assert not out.exists()
@@ -281,7 +281,7 @@ def test_groups_are_stored_and_leave_the_digest_as_it_is(
     assert set(cache.array_digests) == {"a", "b", "ids", "split", "labels", "groups"}
     assert verify_cache(cache.path, quiet=True) == []
     with open(cache.path, "r+b") as handle:
-        handle.seek(build.layout.places(cache.path)["groups"][0] + 14 * 3)
+        handle.seek(build.layout.spans(cache.path)["groups"][0] + 14 * 3)
         handle.write(b"X")
     (problem,) = verify_cache(cache.path, quiet=True)
     assert "groups" in problem and "(row 3)" in problem

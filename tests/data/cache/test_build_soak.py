@@ -24,9 +24,9 @@ import dataclasses, sys, time
 from crbench.cards import load_dataset
 from crbench.data.cache import blocks
 from crbench.data.cache import build
-opened, write = build.open_source, blocks.write
+opened, write = build.open_source, blocks.write_block
 build.open_source = lambda *given: dataclasses.replace(opened(*given), rows_per_block={ROWS})
-blocks.write = lambda *given: (write(*given), time.sleep(0.05))[0]
+blocks.write_block = lambda *given: (write(*given), time.sleep(0.05))[0]
 build.build_cache(load_dataset("ben-14k-twin", overrides={SIZES}), sys.argv[1], quiet=True)
 """
 

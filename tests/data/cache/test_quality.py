@@ -13,7 +13,7 @@ from crbench.cli.app import app
 from crbench.data.cache import build
 from crbench.data.cache import scan as scans
 from crbench.data.cache.build import build_cache, verify_cache
-from crbench.data.cache.layout import places
+from crbench.data.cache.layout import spans
 from crbench.data.cache.quality import neighbour_share
 from crbench.data.cache.reading import cache_info, open_cache
 from crbench.data.cache.verify import examine_cache
@@ -111,7 +111,7 @@ def test_a_pixel_is_fill_where_it_is_zero_in_every_band() -> None:
 
 
 def test_nan_in_a_cache_made_elsewhere_is_a_problem_with_its_id(odd_cache: Path) -> None:
-    offset = places(odd_cache)["a"][0]
+    offset = spans(odd_cache)["a"][0]
     with open(odd_cache, "r+b") as handle:
         handle.seek(offset + 7 * 2 * 32 * 32 * 4 + 400)
         handle.write(np.float32(np.nan).tobytes())

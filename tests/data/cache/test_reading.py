@@ -32,7 +32,7 @@ def flip(path: Path, offset: int, bit: int = 1) -> None:
 
 
 def row_offset(path: Path, name: str, row: int) -> int:
-    offset, dtype, shape = layout.places(path)[name]
+    offset, dtype, shape = layout.spans(path)[name]
     return offset + row * int(np.prod(shape[1:], dtype=int)) * dtype.itemsize
 
 
@@ -221,7 +221,7 @@ def test_flips_outside_the_arrays_are_refused_found_or_harmless(copy: Path) -> N
     """Structure and attributes of the file: HDF5's checksums, ours, or bytes that nobody reads."""
     raw = copy.read_bytes()
     used = np.zeros(len(raw), dtype=bool)
-    for offset, dtype, shape in layout.places(copy).values():
+    for offset, dtype, shape in layout.spans(copy).values():
         used[offset : offset + int(np.prod(shape)) * dtype.itemsize] = True
     sound = open_cache(copy)
     outcomes = {"refused": 0, "found": 0, "harmless": 0}

@@ -114,7 +114,7 @@ def test_blocks_are_bounded_and_follow_chunks(
                 chunks=chunks[::-1] if last else chunks,
                 compression="gzip",
             )
-    monkeypatch.setattr(dsrsid, "BLOCK_BYTES", 20 * (256 + 64))
+    monkeypatch.setattr(dsrsid, "_BLOCK_BYTES", 20 * (256 + 64))
     found = source(card, path)
     steps = {None: 20, (7, 1, 8, 16): 14, (80, 1, 2, 2): 20}
     assert found.rows_per_block == steps[chunks]
@@ -130,7 +130,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(data: ModuleType, tmp_path: Pa
         "from crbench.cards import load_dataset\n"
         "from crbench.data.cache.build import build_cache\n"
         "from crbench.data.sources import dsrsid\n"
-        "dsrsid.BLOCK_BYTES = 20 * (4096 + 1024)\n"
+        "dsrsid._BLOCK_BYTES = 20 * (4096 + 1024)\n"
         "card = load_dataset('dsrsid', overrides=['a.size=[64, 64]', 'b.size=[16, 16]'])\n"
         "build_cache(card, sys.argv[1], source_dir=sys.argv[2], force=True)"
     )

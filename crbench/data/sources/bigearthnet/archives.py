@@ -38,27 +38,28 @@ _MAX_FILE = 2**20  # a band has 58 kB, its metadata 1 kB: more is no patch
 
 @dataclass(frozen=True)
 class _Unpacked:
-    """What was kept of each archive, by its name: a ``Store``. The first that has a file counts."""
+    """What was kept of each archive, by its name: ``PatchFiles``. The first that has a file
+    counts."""
 
     archives: dict[str, Folders]
 
     def files(self, patch: str) -> dict[str, int]:
-        """See ``Store``."""
+        """See ``PatchFiles``."""
         sizes: dict[str, int] = {}
         for folders in self.archives.values():
             sizes = {**folders.files(patch), **sizes}
         return sizes
 
     def _holder(self, patch: str, rest: str) -> str:
-        holders = [n for n, f in self.archives.items() if Path(f.place(patch, rest)).is_file()]
+        holders = [n for n, f in self.archives.items() if Path(f.where(patch, rest)).is_file()]
         return [*holders, *self.archives][0]
 
     def fetch(self, patch: str, rest: str) -> bytes:
-        """See ``Store``."""
+        """See ``PatchFiles``."""
         return self.archives[self._holder(patch, rest)].fetch(patch, rest)
 
-    def place(self, patch: str, rest: str) -> str:
-        """See ``Store``."""
+    def where(self, patch: str, rest: str) -> str:
+        """See ``PatchFiles``."""
         return f"{self._holder(patch, rest)}, {patch}/{patch}{rest}"
 
 

@@ -19,16 +19,16 @@ from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
 from crbench.errors import UserError
 
 JSON = "_labels_metadata.json"
-PACKAGED = "benv1_14k_dataset_master_labels.csv"
-ARCHIVES = (".tar.gz", ".tgz", ".tar")
-GET = (
+_PACKAGED = "benv1_14k_dataset_master_labels.csv"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_GET = (
     "get BigEarthNet-v1.0.tar.gz and BigEarthNet-S1-v1.0.tar.gz from https://bigearth.net into one "
     "folder (unpacked v1, v2 with metadata.parquet, and the packaged benv1_14k do as well), then: "
     "crbench cache build {card} --source FOLDER"
 )
 
 
-class Store(Protocol):
+class PatchFiles(Protocol):
     """Files of patches: folders, or what was kept of archives."""
 
     def files(self, patch: str) -> Mapping[str, int]:
@@ -37,7 +37,7 @@ class Store(Protocol):
     def fetch(self, patch: str, rest: str) -> bytes:
         """The bytes of a file."""
 
-    def place(self, patch: str, rest: str) -> str:
+    def where(self, patch: str, rest: str) -> str:
         """Where this file lies, for messages."""
 
 
@@ -48,7 +48,7 @@ class Layout:
     has them; else they are read from the JSON files."""
 
     title: str
-    store: Store
+    store: PatchFiles
     disk: Mapping[str, str]
     pairs: Mapping[str, str] | None = None
     labels: Mapping[str, list[str]] | None = None
@@ -69,7 +69,7 @@ class Folders:
         return (root / patch.rsplit("_", strip)[0] if strip else root) / patch
 
     def files(self, patch: str) -> dict[str, int]:
-        """See ``Store``; empty files count as absent."""
+        """See ``PatchFiles``; empty files count as absent."""
         try:
             with os.scandir(self._folder(patch)) as entries:
                 sizes = {entry.name: entry.stat().st_size for entry in entries}
@@ -79,22 +79,22 @@ class Folders:
         return {name[start:]: n for name, n in sizes.items() if n and name.startswith(patch)}
 
     def fetch(self, patch: str, rest: str) -> bytes:
-        """See ``Store``."""
+        """See ``PatchFiles``."""
         try:
             return (self._folder(patch) / f"{patch}{rest}").read_bytes()
         except OSError as error:
             raise UserError(
                 f"cannot read a file of '{patch}' ({error.strerror})",
-                where=self.place(patch, rest),
+                where=self.where(patch, rest),
                 fix="complete the folder",
             ) from error
 
-    def place(self, patch: str, rest: str) -> str:
-        """See ``Store``."""
+    def where(self, patch: str, rest: str) -> str:
+        """See ``PatchFiles``."""
         return str(self._folder(patch) / f"{patch}{rest}")
 
 
-def find(source_dir: Path | None, card: str) -> Layout | list[Path]:
+def find_layout(source_dir: Path | None, card: str) -> Layout | list[Path]:
     """The layout of a folder, or the archives that must be read first.
 
     A folder that holds none, or more than one, is a UserError that says what was looked for.
@@ -103,35 +103,35 @@ def find(source_dir: Path | None, card: str) -> Layout | list[Path]:
         raise UserError(
             "the raw data of BigEarthNet are needed: name their folder with --source",
             where=card,
-            fix=GET.format(card=card),
+            fix=_GET.format(card=card),
         )
     if source_dir.is_file():
         return [source_dir]
     if not source_dir.is_dir():
         raise UserError("no such folder", where=source_dir, fix="give the folder of the raw data")
-    places = [source_dir, *_children(source_dir)]
-    fitting = [(place, [form for form in FORMS if form[1](place)]) for place in places]
-    found = [(place, forms[0]) for place, forms in fitting if forms]
+    folders = [source_dir, *_children(source_dir)]
+    fitting = [(folder, [form for form in FORMS if form[1](folder)]) for folder in folders]
+    found = [(folder, forms[0]) for folder, forms in fitting if forms]
     if len(found) > 1:
-        named = "; ".join(f"{form[0]} in {place}" for place, form in found)
+        named = "; ".join(f"{form[0]} in {folder}" for folder, form in found)
         raise UserError(
             f"more than one set of raw data is here: {named}",
             where=source_dir,
             fix="name one of these folders with --source",
         )
     if found:
-        place, form = found[0]
-        return form[2](place)
-    files = sorted(path for path in source_dir.iterdir() if path.name.endswith(ARCHIVES))
+        folder, form = found[0]
+        return form[2](folder)
+    files = sorted(path for path in source_dir.iterdir() if path.name.endswith(_ARCHIVES))
     if files:
         return files
     hint = "v2 is published as .tar.zst: unpack both archives beside metadata.parquet, or "
     v2 = any(source_dir.glob("*.tar.zst"))
     raise UserError(
         "no raw data of BigEarthNet are here: neither patch folders with both sensors, nor "
-        f"metadata.parquet, {PACKAGED} or {', '.join(ARCHIVES)} archives",
+        f"metadata.parquet, {_PACKAGED} or {', '.join(_ARCHIVES)} archives",
         where=source_dir,
-        fix=(hint if v2 else "") + GET.format(card=card),
+        fix=(hint if v2 else "") + _GET.format(card=card),
     )
 
 
@@ -157,8 +157,8 @@ def _patch_root(parent: Path, name: re.Pattern[str]) -> Path | None:
     return None
 
 
-def _v1_roots(place: Path) -> dict[str, Path] | None:
-    roots = {"S2": _patch_root(place, S2_NAME), "S1": _patch_root(place, S1_NAME)}
+def _v1_roots(folder: Path) -> dict[str, Path] | None:
+    roots = {"S2": _patch_root(folder, S2_NAME), "S1": _patch_root(folder, S1_NAME)}
     return {key: root for key, root in roots.items() if root} if all(roots.values()) else None
 
 
@@ -177,14 +177,14 @@ def by_name(names: Iterable[str], where: object) -> dict[str, str]:
     return disk
 
 
-def _v1(place: Path) -> Layout:
-    roots = _v1_roots(place) or {}
+def _v1(folder: Path) -> Layout:
+    roots = _v1_roots(folder) or {}
     names = [name for root in roots.values() for name in sorted(os.listdir(root))]
-    return Layout("BigEarthNet v1, folders", Folders(roots), by_name(names, place))
+    return Layout("BigEarthNet v1, folders", Folders(roots), by_name(names, folder))
 
 
-def _packaged(place: Path) -> Layout:
-    path = place / PACKAGED
+def _packaged(folder: Path) -> Layout:
+    path = folder / _PACKAGED
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -201,15 +201,15 @@ def _packaged(place: Path) -> Layout:
             where=path,
             fix="get the file again",
         ) from error
-    roots = {"S1": place / "s1", "S2": place / "s2"}
+    roots = {"S1": folder / "s1", "S2": folder / "s2"}
     names = [name for root in roots.values() for name in sorted(os.listdir(root))]
     return Layout(
-        "packaged BEN-14K", Folders(roots), by_name(names, place), pairs=pairs, labels=labels
+        "packaged BEN-14K", Folders(roots), by_name(names, folder), pairs=pairs, labels=labels
     )
 
 
-def _v2(place: Path) -> Layout:
-    path = place / "metadata.parquet"
+def _v2(folder: Path) -> Layout:
+    path = folder / "metadata.parquet"
     try:
         import pandas as pd
 
@@ -235,7 +235,7 @@ def _v2(place: Path) -> Layout:
     return Layout(
         "BigEarthNet v2 (reBEN), folders",
         Folders(
-            {"S1": place / "BigEarthNet-S1", "S2": place / "BigEarthNet-S2"}, {"S1": 3, "S2": 2}
+            {"S1": folder / "BigEarthNet-S1", "S2": folder / "BigEarthNet-S2"}, {"S1": 3, "S2": 2}
         ),
         disk,
         pairs={name: str(row[2]) for name, row in zip(ids, rows, strict=True)},
@@ -249,7 +249,7 @@ def _v2(place: Path) -> Layout:
 
 # What it is called, what shows it, how it is opened; a folder is of the first form that it shows.
 FORMS: tuple[tuple[str, Callable[[Path], object], Callable[[Path], Layout]], ...] = (
-    ("packaged BEN-14K", lambda place: (place / PACKAGED).is_file(), _packaged),
-    ("BigEarthNet v2", lambda place: (place / "metadata.parquet").is_file(), _v2),
+    ("packaged BEN-14K", lambda folder: (folder / _PACKAGED).is_file(), _packaged),
+    ("BigEarthNet v2", lambda folder: (folder / "metadata.parquet").is_file(), _v2),
     ("BigEarthNet v1", _v1_roots, _v1),
 )

@@ -18,8 +18,8 @@ from crbench.errors import UserError
 from crbench.files import sha256_file
 
 SHIPPED = "ben-14k"
-MAY_MISS = ("ben14k", "cbrsir-vs", "folders")  # kinds of source that can go on without some pairs
-OTHER_SHARES = {"train": 0.5, "val": 0.25, "test": 0.25}  # of patches that no list puts in a split
+_MAY_MISS = ("ben14k", "cbrsir-vs", "folders")  # kinds of source that can go on without some pairs
+_OTHER_SHARES = {"train": 0.5, "val": 0.25, "test": 0.25}  # of patches that no list puts in a split
 S2_NAME = re.compile(r"(S2[AB]_MSIL2A_\d{8}T)(\d{5,6})(_\d+_\d+)")
 S1_NAME = re.compile(r"S1[AB]_IW_GRDH_1SDV_\d{8}T\d{6}_(?P<tile>\d\d[A-Z]{3})_\d+_\d+")
 
@@ -124,8 +124,8 @@ def wanted(members: str, sha256: str | None = None) -> Wanted | None:
 
 def splits(ids: list[str], known: Mapping[str, str], seed: int) -> list[str]:
     """The split of each id: the one that a list gives, else by hash of the id, in
-    ``OTHER_SHARES``, seeded."""
-    drawn = split_by_hash([name for name in ids if name not in known], OTHER_SHARES, seed)
+    ``_OTHER_SHARES``, seeded."""
+    drawn = split_by_hash([name for name in ids if name not in known], _OTHER_SHARES, seed)
     return [known.get(name) or drawn[name] for name in ids]
 
 
@@ -140,7 +140,7 @@ def with_members(
     if members is None and not allow_missing:
         return card
     kind = card.source.get("kind")
-    if kind != "ben14k" and (members is not None or kind not in MAY_MISS):
+    if kind != "ben14k" and (members is not None or kind not in _MAY_MISS):
         option = "--allow-missing" if members is None else "--members"
         raise UserError(
             f"{option} means nothing to this dataset",

@@ -14,8 +14,8 @@ from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Packed, Source
 from crbench.data.sources.bigearthnet import tiff
 from crbench.data.sources.bigearthnet.archives import unpack_archives
-from crbench.data.sources.bigearthnet.labels import classes_of_names, multi_hot
-from crbench.data.sources.bigearthnet.layouts import JSON, Layout, find
+from crbench.data.sources.bigearthnet.corine import classes_of_names, multi_hot
+from crbench.data.sources.bigearthnet.layouts import JSON, Layout, find_layout
 from crbench.data.sources.bigearthnet.members import (
     S1_NAME,
     SHIPPED,
@@ -29,11 +29,11 @@ from crbench.data.sources.bigearthnet.members import (
 from crbench.errors import UserError
 from crbench.files import sha256_json
 
-SHOWN = 5  # missing patches named one by one
-SENSORS = {"a": "S1", "b": "S2"}
+_SHOWN = 5  # missing patches named one by one
+_SENSORS = {"a": "S1", "b": "S2"}
 
 
-class Ben14kTable(Strict):
+class _Ben14kTable(Strict):
     """``[source]``: which patches, and whether the cache may lack some of them."""
 
     kind: str
@@ -44,7 +44,7 @@ class Ben14kTable(Strict):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class _Chosen:
     """Pairs to read, in the cache's order, and what was not there."""
 
     ids: list[str]
@@ -54,18 +54,18 @@ class Chosen:
     notes: list[str]
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Packed:
+def open_bigearthnet(card: DatasetCard, source_dir: Path | None) -> Source | Packed:
     """The pairs that the card asks for, from folders, or from archives that are streamed once."""
-    table = parse(Ben14kTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_Ben14kTable, card.source, where=f"{card.name}, [source]")
     _check_card(card)
     want = wanted(table.members, table.members_sha256)
-    found = find(source_dir, card.name)
-    if isinstance(found, Layout):
-        return _assemble(card, table, want, found)
+    raw = find_layout(source_dir, card.name)
+    if isinstance(raw, Layout):
+        return _assemble(card, table, want, raw)
 
     def unpack(folder: Path, quiet: bool) -> Source:
         choice = ["all"] if want is None else [want.ids, sorted(want.s1.items())]
-        layout = unpack_archives(found, folder, _keep(want), sha256_json(choice), quiet)
+        layout = unpack_archives(raw, folder, _keep(want), sha256_json(choice), quiet)
         return _assemble(card, table, want, layout)
 
     return Packed(unpack)
@@ -73,7 +73,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source | Packed:
 
 def _check_card(card: DatasetCard) -> None:
     """Bands that BigEarthNet has, at sizes that its 20 m and 60 m bands divide."""
-    for which, sensor in SENSORS.items():
+    for which, sensor in _SENSORS.items():
         modality = card.modality(which)
         radar = sensor == "S1"
         strange = [n for n in modality.bands if n not in tiff.FACTORS or (n[0] == "V") != radar]
@@ -106,7 +106,9 @@ def _keep(want: Wanted | None) -> Any:
     )
 
 
-def _assemble(card: DatasetCard, table: Ben14kTable, want: Wanted | None, layout: Layout) -> Source:
+def _assemble(
+    card: DatasetCard, table: _Ben14kTable, want: Wanted | None, layout: Layout
+) -> Source:
     chosen = _choose(card, want, layout)
     if chosen.missing and not table.allow_missing:
         raise _missing_error(chosen, layout)
@@ -120,7 +122,7 @@ def _assemble(card: DatasetCard, table: Ben14kTable, want: Wanted | None, layout
         text = f"{len(chosen.ids):,} of {total:,} pairs of {want.title}"
         text += f", {len(chosen.missing):,} missing"
     if chosen.missing:
-        text += f", among them {', '.join(chosen.missing[:SHOWN])}"
+        text += f", among them {', '.join(chosen.missing[:_SHOWN])}"
     notes = [f"layout: {layout.title}", text, *chosen.notes, *layout.notes]
     if drawn := sum(name not in known.split for name in chosen.ids):
         notes.append(f"{drawn:,} of them are in no list: split drawn by hash of the id")
@@ -138,18 +140,18 @@ def _assemble(card: DatasetCard, table: Ben14kTable, want: Wanted | None, layout
     )
 
 
-def _choose(card: DatasetCard, want: Wanted | None, layout: Layout) -> Chosen:
+def _choose(card: DatasetCard, want: Wanted | None, layout: Layout) -> _Chosen:
     """Whole pairs that are there: every band of both patches, and the labels."""
     rests = {
         sensor: {f"_{name}.tif" for name in card.modality(which).bands}
-        for which, sensor in SENSORS.items()
+        for which, sensor in _SENSORS.items()
     }
     if layout.labels is None:
         rests["S2"].add(JSON)
     s2 = [name for name in layout.disk if name.startswith("S2")]
     ids = sorted(s2) if want is None else want.ids
     partners = _partners(ids, want, layout)
-    chosen = Chosen([], [], [], [], [])
+    chosen = _Chosen([], [], [], [], [])
     for name in ids:
         size = 0
         if layout.labels is not None and name not in layout.labels:
@@ -168,7 +170,7 @@ def _choose(card: DatasetCard, want: Wanted | None, layout: Layout) -> Chosen:
         chosen.missing.append(name)
     if want is None and chosen.missing:  # nobody asked for these
         text = f"{len(chosen.missing):,} Sentinel-2 patches lack a band, labels or their partner"
-        chosen.notes.append(f"{text}, among them {', '.join(chosen.missing[:SHOWN])}")
+        chosen.notes.append(f"{text}, among them {', '.join(chosen.missing[:_SHOWN])}")
         chosen.missing.clear()
     if want is not None:
         other = sum(
@@ -199,7 +201,7 @@ def _json(layout: Layout, patch: str) -> dict[str, Any]:
     name = layout.disk[patch]
     if JSON not in layout.store.files(name):
         return {}
-    where = layout.store.place(name, JSON)
+    where = layout.store.where(name, JSON)
     try:
         found = json.loads(layout.store.fetch(name, JSON))
     except ValueError as error:
@@ -211,18 +213,18 @@ def _json(layout: Layout, patch: str) -> dict[str, Any]:
     return found
 
 
-def _missing_error(chosen: Chosen, layout: Layout) -> UserError:
+def _missing_error(chosen: _Chosen, layout: Layout) -> UserError:
     total = len(chosen.ids) + len(chosen.missing)
-    more = ", …" if len(chosen.missing) > SHOWN else ""
+    more = ", …" if len(chosen.missing) > _SHOWN else ""
     return UserError(
         f"{len(chosen.missing):,} of {total:,} patches are missing or lack a file: "
-        f"{', '.join(chosen.missing[:SHOWN])}{more}",
+        f"{', '.join(chosen.missing[:_SHOWN])}{more}",
         where=layout.title,
         fix="complete the raw data, or go on without these: --allow-missing",
     )
 
 
-def _reader(card: DatasetCard, layout: Layout, chosen: Chosen) -> Any:
+def _reader(card: DatasetCard, layout: Layout, chosen: _Chosen) -> Any:
     table = classes_of_names()
     store, disk = layout.store, layout.disk
 
@@ -237,22 +239,22 @@ def _reader(card: DatasetCard, layout: Layout, chosen: Chosen) -> Any:
                     name,
                     modality.size,
                     modality.dtype,
-                    where=store.place(disk[patch], rest),
+                    where=store.where(disk[patch], rest),
                 )
                 for patch in patches
             ]
-            bands.append(tiff.resampled(np.stack(native), modality.size))
+            bands.append(tiff.to_common_size(np.stack(native), modality.size))
         return np.stack(bands, axis=1)
 
     def labels(name: str, s1: str) -> np.ndarray:
-        where = store.place(disk[name], JSON)
+        where = store.where(disk[name], JSON)
         if layout.labels is not None:
             return multi_hot(layout.labels[name], table, card.labels.classes, where=name)
         partner = _json(layout, s1).get("corresponding_s2_patch", name)
         if canonical(str(partner)) != name:
             raise UserError(
                 f"'{s1}' belongs to '{partner}', not to '{name}'",
-                where=store.place(disk[s1], JSON),
+                where=store.where(disk[s1], JSON),
                 fix="correct the list of members",
             )
         names = _json(layout, name).get("labels")

@@ -64,7 +64,7 @@ def band(raw: bytes, name: str, size: tuple[int, int], dtype: str, *, where: str
     return np.asarray(pixels)
 
 
-def resampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def to_common_size(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(n, h, w) → (n, H, W) in the same dtype, as ``RESAMPLING`` says; equal sizes stay as they
     are."""
     if pixels.shape[1:] == tuple(size):

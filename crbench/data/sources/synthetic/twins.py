@@ -13,15 +13,16 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.synthetic.land import Scene, backscatter, block_mean, lay_out, optical
-from crbench.data.sources.synthetic.tables import GROUNDS, S2_BANDS, WORLDS, World
+from crbench.data.sources.raw import numbered
+from crbench.data.sources.synthetic.grounds import GROUNDS, S2_BANDS, TWIN_CLASSES, TwinClasses
+from crbench.data.sources.synthetic.scene import Scene, backscatter, block_mean, draw_scene, optical
 from crbench.errors import UserError, unknown
 from crbench.seeds import derive
 
-GENERATOR = 1  # stands in the cards; raised with every change of what a seed gives
-LEAST_AREA = 0.05  # a class covering less of a multi-label scene is not among its labels
+_GENERATOR = 1  # stands in the cards; raised with every change of what a seed gives
+_LEAST_AREA = 0.05  # a class covering less of a multi-label scene is not among its labels
 # Band name on the card → S2 bands averaged for it, and grey levels per unit of reflectance.
-OPTICAL = {
+_OPTICAL = {
     **{band: ((band,), 1.0) for band in S2_BANDS},
     "R": (("B04",), 255 / 2600),
     "G": (("B03",), 255 / 2600),
@@ -34,7 +35,7 @@ OPTICAL = {
 }
 
 
-class TwinTable(Strict):
+class _TwinTable(Strict):
     """``[source]`` of a twin's card; ``splits`` gives the number of pairs of each, in order."""
 
     kind: str
@@ -46,29 +47,28 @@ class TwinTable(Strict):
     splits: dict[str, int]
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_twin(card: DatasetCard, source_dir: Path | None) -> Source:
     """The twin described by ``card.source``; ``source_dir`` is not needed and not looked at."""
-    table = parse(TwinTable, card.source, where=f"{card.name}, [source]")
-    if table.generator != GENERATOR:
+    table = parse(_TwinTable, card.source, where=f"{card.name}, [source]")
+    if table.generator != _GENERATOR:
         raise UserError(
-            f"the card asks for generator {table.generator}, this version has {GENERATOR}",
+            f"the card asks for generator {table.generator}, this version has {_GENERATOR}",
             where=f"{card.name}, source.generator",
             fix="take the card that ships with this version",
         )
-    if table.world not in WORLDS:
-        raise unknown("world", table.world, WORLDS, where=f"{card.name}, source.world")
+    if table.world not in TWIN_CLASSES:
+        raise unknown("world", table.world, TWIN_CLASSES, where=f"{card.name}, source.world")
     if bad := [name for name, count in table.splits.items() if count < 1]:
         raise UserError(
             f"split '{bad[0]}' has no pairs", where=f"{card.name}, source.splits", fix="give ≥ 1"
         )
-    world = WORLDS[table.world]
+    world = TWIN_CLASSES[table.world]
     if missing := [name for name in card.labels.classes if name not in world.grounds]:
         raise unknown("class", missing[0], world.grounds, where=f"{card.name}, labels.classes")
     ratio = _ratio(card)
     counts = list(table.splits.values())
     n = sum(counts)
     targets = _targets(card, table, counts)
-    width = len(str(n - 1))
 
     def read(start: int, stop: int) -> Block:
         pairs = [_pair(card, table, world, ratio, row, targets) for row in range(start, stop)]
@@ -76,11 +76,11 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         return Block(a, b, labels)
 
     return Source(
-        ids=[f"{card.name}-{row:0{width}d}" for row in range(n)],
+        ids=numbered(card.name, n),
         split=np.repeat(list(table.splits), counts).tolist(),
         read=read,
         description=f"synthetic scenes, world {table.world}, seed {table.seed}",
-        fingerprint=f"twin {GENERATOR} {table.world} {table.seed}",
+        fingerprint=f"twin {_GENERATOR} {table.world} {table.seed}",
         rows_per_block=max(1, 2**22 // (max(card.a.size) ** 2 * 16)),
     )
 
@@ -97,7 +97,7 @@ def _ratio(card: DatasetCard) -> int:
     return ha // hb
 
 
-def _targets(card: DatasetCard, table: TwinTable, counts: list[int]) -> np.ndarray | None:
+def _targets(card: DatasetCard, table: _TwinTable, counts: list[int]) -> np.ndarray | None:
     """Class of every row for single-label worlds, balanced inside each split and shuffled."""
     if card.labels.kind != "single":
         return None
@@ -111,8 +111,8 @@ def _targets(card: DatasetCard, table: TwinTable, counts: list[int]) -> np.ndarr
 
 def _pair(
     card: DatasetCard,
-    table: TwinTable,
-    world: World,
+    table: _TwinTable,
+    world: TwinClasses,
     ratio: int,
     row: int,
     targets: np.ndarray | None,
@@ -123,22 +123,22 @@ def _pair(
     side = card.a.size[0]
     if targets is None:
         drawn = _draw_classes(rng, world)
-        scene = lay_out(rng, side, [world.grounds[name] for name in drawn], None)
+        scene = draw_scene(rng, side, [world.grounds[name] for name in drawn], None)
         area = np.bincount(scene.label, minlength=len(drawn)) / scene.label.size
-        seen = {name for name, share in zip(drawn, area, strict=True) if share >= LEAST_AREA}
+        seen = {name for name, share in zip(drawn, area, strict=True) if share >= _LEAST_AREA}
         label = np.array([name in seen for name in classes], dtype=np.uint8)
     else:
         main = world.grounds[classes[targets[row]]]
         others = [name for name in world.around if name != main]
         around = rng.choice(others, size=int(rng.integers(1, 4)), replace=False).tolist()
-        scene = lay_out(rng, side, [*around, main], main)
+        scene = draw_scene(rng, side, [*around, main], main)
         label = np.asarray(targets[row], dtype=np.int64)
     a = _sense(rng, scene, card.a, 1, table)
     b = _sense(rng, scene, card.b, ratio, table)
     return a, b, label
 
 
-def _draw_classes(rng: np.random.Generator, world: World) -> list[str]:
+def _draw_classes(rng: np.random.Generator, world: TwinClasses) -> list[str]:
     """One to four classes that meet in a theme, skewed as the theme's weights say."""
     shares = np.array([share for share, _ in world.themes])
     _, weights = world.themes[rng.choice(len(shares), p=shares / shares.sum())]
@@ -152,7 +152,7 @@ def _draw_classes(rng: np.random.Generator, world: World) -> list[str]:
 
 
 def _sense(
-    rng: np.random.Generator, scene: Scene, card: ModalityCard, ratio: int, table: TwinTable
+    rng: np.random.Generator, scene: Scene, card: ModalityCard, ratio: int, table: _TwinTable
 ) -> np.ndarray:
     """What the sensor of ``card`` sees of the scene, (C, H, W) in its dtype."""
     if set(card.bands) <= {"VV", "VH"}:
@@ -165,9 +165,9 @@ def _sense(
     else:
         bands = np.zeros((len(S2_BANDS), len(card.bands)))
         for k, band in enumerate(card.bands):
-            if band not in OPTICAL:
-                raise unknown("band", band, [*OPTICAL, "VV", "VH"], where=f"bands of {card.name}")
-            names, gain = OPTICAL[band]
+            if band not in _OPTICAL:
+                raise unknown("band", band, [*_OPTICAL, "VV", "VH"], where=f"bands of {card.name}")
+            names, gain = _OPTICAL[band]
             bands[[S2_BANDS.index(name) for name in names], k] = gain / len(names)
         gain = float(bands.sum(0).mean())
         pixels = optical(rng, scene, bands, table.noise * gain)

@@ -13,12 +13,22 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from crbench.cards import DatasetCard, LabelsCard, Strict, parse
+from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
+from crbench.data.sources.raw import class_counts, counted, pairs_at_once
 from crbench.data.sources.user import splits
-from crbench.data.sources.user.images import bytes_of_pair, describe, opened, read_image, room
-from crbench.data.sources.user.index import SIDES, files_by_key, formats, modality_folders
-from crbench.data.sources.user.labels import (
+from crbench.data.sources.user.image_folders import (
+    files_by_key,
+    formats,
+    modality_folders,
+)
+from crbench.data.sources.user.images import (
+    opened_image,
+    read_image_file,
+    room,
+    shape_and_dtype,
+)
+from crbench.data.sources.user.label_files import (
     Labels,
     from_csv,
     from_folders,
@@ -27,12 +37,12 @@ from crbench.data.sources.user.labels import (
 )
 from crbench.errors import UserError
 from crbench.files import sha256_json
+from crbench.words import MODALITIES
 
-BLOCK_BYTES = 32 * 2**20
-SHOWN = 5  # unpaired files named one by one
+_SHOWN = 5  # unpaired files named one by one
 
 
-class FoldersTable(Strict):
+class _FoldersTable(Strict):
     """``[source]``: where each modality lies, what its names carry, where labels come from.
 
     ``a``, ``b``: folders inside --source, found by name or content where they are empty.
@@ -52,7 +62,7 @@ class FoldersTable(Strict):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class _MatchedFiles:
     """Files of each modality by key, keys of whole pairs in order, and what is not whole."""
 
     files: dict[str, dict[str, Path]]
@@ -61,20 +71,20 @@ class Pairs:
     unlisted: int
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_folders(card: DatasetCard, source_dir: Path | None) -> Source:
     """All pairs under ``source_dir``; ids are the files' stems, with folders where stems repeat.
 
     Unpaired files, folders of no class and classes without pairs are a UserError; with
     ``allow_missing`` the unpaired are left out and counted.
     """
-    table = parse(FoldersTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_FoldersTable, card.source, where=f"{card.name}, [source]")
     root = _root(card, source_dir)
     folders = modality_folders(root, card, {"a": table.a, "b": table.b})
-    files = {
+    files: dict[str, dict[str, Path]] = {
         which: files_by_key(
             folders[which], table.prefix.get(which, ""), table.suffix.get(which, "")
         )
-        for which in SIDES
+        for which in MODALITIES
     }
     labels = _labels(card, table, root, files)
     pairs = _paired(files, labels)
@@ -89,19 +99,24 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         notes.append(f"{len(pairs.lacking):,} pairs are not whole: {_some(pairs.lacking)}")
     if pairs.unlisted:
         notes.append(f"{pairs.unlisted:,} files are in no list and left aside")
-    notes += _class_counts(card.labels, classes, root)
+    if classes is not None:
+        notes.append(_classes_note(card, classes, root))
     if labels.split:
         split = [labels.split[key] for key in keys]
         notes.append("split from the table")
     else:
         split, words = splits.draw(table.split, ids, classes, card.name)
         notes.append(words)
-    chosen = {which: [files[which][key] for key in keys] for which in SIDES}
+    chosen: dict[str, list[Path]] = {
+        which: [files[which][key] for key in keys] for which in MODALITIES
+    }
 
     def read(start: int, stop: int) -> Block:
         a, b = (
-            np.stack([read_image(path, card.modality(which)) for path in chosen[which][start:stop]])
-            for which in SIDES
+            np.stack(
+                [read_image_file(path, card.modality(which)) for path in chosen[which][start:stop]]
+            )
+            for which in MODALITIES
         )
         return Block(a, b, None if classes is None else classes[start:stop])
 
@@ -111,7 +126,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         read=read,
         description=f"{len(ids):,} pairs of files, {labels.layout}",
         fingerprint=f"folders 1 {_fingerprint(root, chosen, classes)}",
-        rows_per_block=max(1, min(256, BLOCK_BYTES // bytes_of_pair(card))),
+        rows_per_block=pairs_at_once(card),
         notes=notes,
         missing=len(pairs.lacking),
     )
@@ -130,7 +145,7 @@ def _root(card: DatasetCard, source_dir: Path | None) -> Path:
 
 
 def _labels(
-    card: DatasetCard, table: FoldersTable, root: Path, files: dict[str, dict[str, Path]]
+    card: DatasetCard, table: _FoldersTable, root: Path, files: dict[str, dict[str, Path]]
 ) -> Labels:
     found = [root / (table.labels or "labels.csv")]
     if table.labels and not found[0].is_file():
@@ -147,23 +162,23 @@ def _labels(
     return from_folders(sorted({*files["a"], *files["b"]}), card.labels, root)
 
 
-def _paired(files: dict[str, dict[str, Path]], labels: Labels) -> Pairs:
+def _paired(files: dict[str, dict[str, Path]], labels: Labels) -> _MatchedFiles:
     a, b = files["a"], files["b"]
     everything = sorted({*a, *b})
     wanted = sorted(labels.classes) if labels.listed else everything
     lacking = []
     for key in wanted:
-        sides = [which for which in SIDES if key not in files[which]]
+        sides = [which for which in MODALITIES if key not in files[which]]
         if sides:
             lacking.append(f"'{key}' (no {' and no '.join(sides)})")
     keys = [key for key in wanted if key in a and key in b]
     unlisted = sum(key not in labels.classes for key in [*a, *b]) if labels.listed else 0
-    return Pairs(files, keys, lacking, unlisted)
+    return _MatchedFiles(files, keys, lacking, unlisted)
 
 
-def _check_pairs(pairs: Pairs, table: FoldersTable, root: Path) -> None:
+def _check_pairs(pairs: _MatchedFiles, table: _FoldersTable, root: Path) -> None:
     if not pairs.keys:
-        looks = ", ".join(f"{w} has '{next(iter(pairs.files[w]), 'nothing')}'" for w in SIDES)
+        looks = ", ".join(f"{w} has '{next(iter(pairs.files[w]), 'nothing')}'" for w in MODALITIES)
         raise UserError(
             f"no two files belong together: {looks}; {_some(pairs.lacking)}",
             where=root,
@@ -178,18 +193,18 @@ def _check_pairs(pairs: Pairs, table: FoldersTable, root: Path) -> None:
 
 
 def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:SHOWN]) + (", …" if len(texts) > SHOWN else "")
+    return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
 
 
 def _found(
-    card: DatasetCard, folders: dict[str, Path], root: Path, pairs: Pairs, labels: Labels
+    card: DatasetCard, folders: dict[str, Path], root: Path, pairs: _MatchedFiles, labels: Labels
 ) -> list[str]:
     """What lies there: the layout, and of each modality its folder, formats and first image."""
     lines = [f"layout: {labels.layout}, {len(pairs.keys):,} pairs"]
-    for which in SIDES:
+    for which in MODALITIES:
         found = pairs.files[which]
-        with opened(found[pairs.keys[0]], most=room(card.modality(which))) as image:
-            first = describe(image)
+        with opened_image(found[pairs.keys[0]], most=room(card.modality(which))) as image:
+            first = shape_and_dtype(image)
         name = folders[which].relative_to(root).as_posix()
         lines.append(
             f"{which} = {card.modality(which).name}: {name}/, {formats(found)}, the first is "
@@ -198,25 +213,21 @@ def _found(
     return lines
 
 
-def _class_counts(card: LabelsCard, classes: np.ndarray | None, root: Path) -> list[str]:
-    if classes is None:
-        return []
-    top = len(card.classes)
-    counts = classes.sum(0) if classes.ndim == 2 else np.bincount(classes, minlength=top)
-    if empty := [name for name, count in zip(card.classes, counts, strict=True) if not count]:
+def _classes_note(card: DatasetCard, classes: np.ndarray, root: Path) -> str:
+    numbers = class_counts(card, classes)
+    if empty := [name for name, number in numbers.items() if not number]:
         raise UserError(
             f"no pair is of class '{empty[0]}'",
             where=root,
             fix="complete the images, or leave the class out of the card",
         )
-    named = zip(card.classes, counts.tolist(), strict=True)
-    return ["classes: " + ", ".join(f"{name} {count:,}" for name, count in named)]
+    return f"classes: {counted(numbers)}"
 
 
 def _fingerprint(root: Path, chosen: dict[str, list[Path]], classes: np.ndarray | None) -> str:
     files = [
         [path.relative_to(root).as_posix(), path.stat().st_size]
-        for which in SIDES
+        for which in MODALITIES
         for path in chosen[which]
     ]
     return sha256_json([files, None if classes is None else classes.tolist()])

@@ -17,15 +17,14 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, LabelsCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
+from crbench.data.sources.raw import pairs_at_once
 from crbench.data.sources.user import splits
-from crbench.data.sources.user.images import bytes_of_pair, describe
+from crbench.data.sources.user.images import shape_and_dtype
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 
-BLOCK_BYTES = 32 * 2**20
 
-
-class GeoTable(Strict):
+class _GeoTable(Strict):
     """``[source]``: which dataset, its arguments, and what of a sample is what.
 
     ``root`` is --source, where ``arguments`` do not say it. ``key_a`` and ``key_b`` may be one key,
@@ -46,13 +45,13 @@ class GeoTable(Strict):
     split: dict[str, Any] = Field(default_factory=dict)
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
     """All samples of the dataset, split by split; ids are ``<split>-<number>``.
 
     Pixels that torchgeo gives as float32 go into the card's dtype where that changes no value.
     A class that is no dataset, arguments it does not take and missing data are a UserError.
     """
-    table = parse(GeoTable, card.source, where=f"{card.name}, [source]")
+    table = parse(_GeoTable, card.source, where=f"{card.name}, [source]")
     module = _torchgeo()
     kind = _dataset_class(module, table.dataset, card)
     parts = {
@@ -120,7 +119,7 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         read=read,
         description=f"{len(ids):,} samples of torchgeo's {table.dataset}",
         fingerprint=f"torchgeo 1 {sha256_json(fingerprint)}",
-        rows_per_block=max(1, min(256, BLOCK_BYTES // bytes_of_pair(card))),
+        rows_per_block=pairs_at_once(card),
         notes=[f"torchgeo's {table.dataset}, arguments {table.arguments}", words],
     )
 
@@ -155,7 +154,7 @@ def _dataset_class(module: ModuleType, name: str, card: DatasetCard) -> Callable
 
 def _opened(
     kind: Callable[..., Any],
-    table: GeoTable,
+    table: _GeoTable,
     card: DatasetCard,
     source_dir: Path | None,
     split: str,
@@ -189,7 +188,7 @@ def _image(value: Any, channels: list[int], modality: ModalityCard, name: str) -
     with np.errstate(invalid="ignore"):
         cast = pixels.astype(modality.dtype)
     if pixels.shape != wanted or not np.array_equal(cast, pixels, equal_nan=True):
-        found = describe(pixels)
+        found = shape_and_dtype(pixels)
         same = "" if pixels.shape != wanted else f", with values that {modality.dtype} cannot hold"
         raise UserError(
             f"'{name}' is {found}{same}; the card says {modality.name} is "

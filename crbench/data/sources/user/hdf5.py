@@ -12,19 +12,17 @@ import numpy as np
 from pydantic import Field
 
 from crbench.cards import DatasetCard, LabelsCard, ModalityCard, Strict, parse
-from crbench.data.cache.reading import DAMAGE, brief
+from crbench.data.cache.reading import HDF5_ERRORS, brief
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import file_fingerprint
+from crbench.data.sources.raw import file_fingerprint, numbered, pairs_at_once
 from crbench.data.sources.user import splits
-from crbench.data.sources.user.images import bytes_of_pair
-from crbench.data.sources.user.labels import class_number
+from crbench.data.sources.user.label_files import class_number
 from crbench.errors import UserError
 
-ENDINGS = (".h5", ".hdf5", ".mat")
-BLOCK_BYTES = 32 * 2**20
+_ENDINGS = (".h5", ".hdf5", ".mat")
 
 
-class Hdf5Table(Strict):
+class _Hdf5Table(Strict):
     """``[source]``: names of the arrays. ``ids`` and ``splits`` may be absent in the file: then ids
     are numbers of rows, and splits follow the rule of ``[source.split]``."""
 
@@ -37,16 +35,16 @@ class Hdf5Table(Strict):
     split: dict[str, Any] = Field(default_factory=dict)
 
 
-def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_hdf5(card: DatasetCard, source_dir: Path | None) -> Source:
     """All rows of the file at ``source_dir``, or of the only HDF5 file in that folder.
 
     Images (N, C, H, W), (N, H, W, C) or, of one band, (N, H, W), in the card's dtype. Labels: class
     numbers or names (N,), or 0 and 1 for each class (N, C). Anything else is a UserError that says
     what was found.
     """
-    table = parse(Hdf5Table, card.source, where=f"{card.name}, [source]")
+    table = parse(_Hdf5Table, card.source, where=f"{card.name}, [source]")
     path = find_file(card, source_dir)
-    with opened(path) as file:
+    with opened_hdf5(path) as file:
         orders = {w: _order(file, getattr(table, w), card.modality(w), path) for w in ("a", "b")}
         arrays = {which: file[getattr(table, which)] for which in ("a", "b")}
         n = len(arrays["a"])
@@ -59,15 +57,14 @@ def open_source(card: DatasetCard, source_dir: Path | None) -> Source:
         shapes = [f"{w} = {getattr(table, w)} {arrays[w].dtype} {arrays[w].shape}" for w in arrays]
     notes = [f"layout: {', '.join(shapes)}"]
     if ids is None:
-        width = len(str(n - 1))
-        ids = [f"{card.name}-{row:0{width}d}" for row in range(n)]
+        ids = numbered(card.name, n)
         notes.append(f"no '{table.ids}': ids are numbers of rows")
     if split is None:
         split, words = splits.draw(table.split, ids, labels, card.name)
         notes.append(f"no '{table.splits}': {words}")
 
     def read(start: int, stop: int) -> Block:
-        with opened(path) as file:
+        with opened_hdf5(path) as file:
             a, b = (_images(file[getattr(table, w)], orders[w], start, stop) for w in ("a", "b"))
         return Block(a, b, None if labels is None else labels[start:stop])
 
@@ -88,7 +85,7 @@ def find_file(card: DatasetCard, source_dir: Path | None, name: str | None = Non
         return source_dir
     found: list[Path] = []
     if source_dir is not None and source_dir.is_dir():
-        found = sorted(p for p in source_dir.iterdir() if p.suffix.lower() in ENDINGS)
+        found = sorted(p for p in source_dir.iterdir() if p.suffix.lower() in _ENDINGS)
         if name is not None:
             found = [path for path in found if path.name == name]
     if len(found) == 1:
@@ -102,14 +99,14 @@ def find_file(card: DatasetCard, source_dir: Path | None, name: str | None = Non
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """The file for reading; what HDF5 raises on a damaged one becomes a UserError."""
     try:
         with h5py.File(path, "r") as file:
             yield file
     except UserError:
         raise
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         with path.open("rb") as raw:
             head = raw.read(19)
         older = head.startswith(b"MATLAB 5.0")  # as v7 and older begin; v7.3 says "MATLAB 7.3"
@@ -185,7 +182,7 @@ def _texts(file: h5py.File, name: str, n: int, path: Path) -> list[str] | None:
 
 
 def _labels(
-    file: h5py.File, table: Hdf5Table, card: LabelsCard, n: int, path: Path
+    file: h5py.File, table: _Hdf5Table, card: LabelsCard, n: int, path: Path
 ) -> np.ndarray | None:
     """(N,) int64 classes or (N, C) uint8 multi-hot, as the card's kind of labels asks for."""
     if card.kind == "none":
@@ -213,8 +210,8 @@ def _labels(
 
 
 def _rows_per_block(card: DatasetCard, arrays: dict[str, h5py.Dataset]) -> int:
-    """Pairs whose pixels take at most ``BLOCK_BYTES``, in whole chunks where these are smaller."""
-    most = max(1, min(256, BLOCK_BYTES // bytes_of_pair(card)))
+    """Pairs whose pixels take at most 32 MiB, in whole chunks where these are smaller."""
+    most = pairs_at_once(card)
     for array in arrays.values():
         if array.chunks and array.chunks[0] <= most:
             most = most // array.chunks[0] * array.chunks[0]

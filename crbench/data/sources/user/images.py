@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from crbench.cards import DatasetCard, ModalityCard
+from crbench.cards import ModalityCard
 from crbench.data.sources.bigearthnet.tiff import reading
 from crbench.errors import UserError
 
-MODES = {  # of Pillow, whose pixels are values and no palette: bands and dtype
+_MODES = {  # of Pillow, whose pixels are values and no palette: bands and dtype
     "L": (1, "uint8"),
     "RGB": (3, "uint8"),
     "RGBA": (4, "uint8"),
@@ -33,18 +33,18 @@ MODES = {  # of Pillow, whose pixels are values and no palette: bands and dtype
     "F": (1, "float32"),
 }
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PICTURE = (b"\x89PNG", b"\xff\xd8\xff")
-STARTS = {  # how files begin, and what they then are
-    **dict.fromkeys((".png", ".jpg", ".jpeg"), ("PNG or JPEG", PICTURE)),
+_PICTURE = (b"\x89PNG", b"\xff\xd8\xff")
+_STARTS = {  # how files begin, and what they then are
+    **dict.fromkeys((".png", ".jpg", ".jpeg"), ("PNG or JPEG", _PICTURE)),
     **dict.fromkeys((".tif", ".tiff"), ("TIFF", TIFF)),
     ".npy": ("NumPy array", (b"\x93NUMPY",)),
     ".npz": ("NumPy archive", (b"PK",)),
 }
-ROOM = 64 * 2**20  # bytes that any image may take, on disk and decoded
+LEAST_ROOM = 64 * 2**20  # bytes that any image may take, on disk and decoded
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedImage:
     """An image file of which the header is read: what ``read()`` will decode.
 
     ``shape`` is (C, H, W) of a picture, for an array as it lies; ``names`` are those of a GeoTIFF's
@@ -68,17 +68,17 @@ def room(modality: ModalityCard) -> int:
     Twice the pixels, so that other bands and metadata have their place, and never below 64 MiB.
     """
     pixels = len(modality.bands) * math.prod(modality.size) * np.dtype(modality.dtype).itemsize
-    return max(ROOM, 2 * pixels)
+    return max(LEAST_ROOM, 2 * pixels)
 
 
-def read_image(path: Path, modality: ModalityCard) -> np.ndarray:
+def read_image_file(path: Path, modality: ModalityCard) -> np.ndarray:
     """The image at ``path``, (C, H, W), checked against bands, size and dtype of ``modality``.
 
     Arrays (.npy, .npz) may also lie as (H, W, C), or (H, W) for one band. Where one band is asked
     for and a picture has three equal ones, as grey JPEGs often have, one is taken.
     """
-    with opened(path, most=room(modality)) as image:
-        return checked(
+    with opened_image(path, most=room(modality)) as image:
+        return checked_pixels(
             image,
             modality,
             where=path,
@@ -86,16 +86,18 @@ def read_image(path: Path, modality: ModalityCard) -> np.ndarray:
         )
 
 
-def checked(image: Opened, modality: ModalityCard, *, where: object, fix: str) -> np.ndarray:
+def checked_pixels(
+    image: OpenedImage, modality: ModalityCard, *, where: object, fix: str
+) -> np.ndarray:
     """The pixels (C, H, W) of an opened image, decoded only if its header fits ``modality``."""
     wanted = (len(modality.bands), *modality.size)
-    found: Opened | np.ndarray = image
+    found: OpenedImage | np.ndarray = image
     if image.dtype == np.dtype(modality.dtype) and fits(image.shape, modality):
         found = pixels = arranged(image.read(), modality)
         if pixels.shape == wanted and pixels.dtype == image.dtype:
             return pixels
     raise UserError(
-        f"the image is {describe(found)}, the card says {modality.name} is "
+        f"the image is {shape_and_dtype(found)}, the card says {modality.name} is "
         f"{_sizes(wanted)} {modality.dtype}",
         where=where,
         fix=fix,
@@ -103,7 +105,9 @@ def checked(image: Opened, modality: ModalityCard, *, where: object, fix: str) -
 
 
 @contextmanager
-def opened(path: Path, data: bytes | None = None, *, most: int = ROOM) -> Iterator[Opened]:
+def opened_image(
+    path: Path, data: bytes | None = None, *, most: int = LEAST_ROOM
+) -> Iterator[OpenedImage]:
     """The image in the file, or in ``data`` read from a file of that name, with its header read.
 
     A file of over ``most`` bytes, a damaged one, one of another kind, a palette picture or an array
@@ -154,14 +158,7 @@ def arranged(pixels: np.ndarray, modality: ModalityCard) -> np.ndarray:
     return pixels
 
 
-def bytes_of_pair(card: DatasetCard) -> int:
-    """Bytes that the pixels of both images of a pair take."""
-    return sum(
-        len(m.bands) * m.size[0] * m.size[1] * np.dtype(m.dtype).itemsize for m in (card.a, card.b)
-    )
-
-
-def describe(pixels: np.ndarray | Opened) -> str:
+def shape_and_dtype(pixels: np.ndarray | OpenedImage) -> str:
     """Shape and dtype in words, ``"3×64×64 uint8"``."""
     return f"{_sizes(pixels.shape)} {pixels.dtype}"
 
@@ -178,7 +175,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def _check_start(data: bytes, ending: str) -> None:
-    kind, starts = STARTS[ending]
+    kind, starts = _STARTS[ending]
     if not data.startswith(starts):
         raise UserError(
             f"not a readable image (its content is no {kind})", fix="give the image itself"
@@ -186,7 +183,7 @@ def _check_start(data: bytes, ending: str) -> None:
 
 
 @contextmanager
-def _picture(data: bytes, most: int) -> Iterator[Opened]:
+def _picture(data: bytes, most: int) -> Iterator[OpenedImage]:
     from PIL import Image
 
     try:
@@ -196,27 +193,27 @@ def _picture(data: bytes, most: int) -> Iterator[Opened]:
             "a picture of far more pixels than an image has", fix="cut it to the card's size"
         ) from error
     with image:
-        if image.mode not in MODES:
+        if image.mode not in _MODES:
             raise UserError(
                 f"a picture of Pillow's mode {image.mode}: its numbers are no pixel values",
-                fix=f"save it with one of the modes {', '.join(MODES)}",
+                fix=f"save it with one of the modes {', '.join(_MODES)}",
             )
         if image.mode in ("RGB", "RGBA") and "16" in str(image.tile[0].args):
             raise UserError(  # Pillow would cut it to 8 bits
                 "a colour PNG of 16 bits", fix="save it as GeoTIFF or .npy"
             )
-        bands, dtype = MODES[image.mode]
+        bands, dtype = _MODES[image.mode]
         shape = (bands, image.height, image.width)
 
         def read() -> np.ndarray:
             pixels = np.asarray(image)
             return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
-        yield Opened(shape, np.dtype(dtype), read)
+        yield OpenedImage(shape, np.dtype(dtype), read)
 
 
 @contextmanager
-def _geotiff(data: bytes, most: int) -> Iterator[Opened]:
+def _geotiff(data: bytes, most: int) -> Iterator[OpenedImage]:
     import rasterio
 
     # In memory there is no sidecar beside the file, and the driver follows no path inside it.
@@ -231,16 +228,16 @@ def _geotiff(data: bytes, most: int) -> Iterator[Opened]:
                 raise UserError("its tiles are larger than any image", fix="save it in strips")
             return np.asarray(file.read())
 
-        yield Opened((file.count, *file.shape), dtype, read, tuple(map(str, names)))
+        yield OpenedImage((file.count, *file.shape), dtype, read, tuple(map(str, names)))
 
 
 @contextmanager
-def _numpy(data: bytes, most: int) -> Iterator[Opened]:
+def _numpy(data: bytes, most: int) -> Iterator[OpenedImage]:
     yield _array(io.BytesIO(data))
 
 
 @contextmanager
-def _numpy_archive(data: bytes, most: int) -> Iterator[Opened]:
+def _numpy_archive(data: bytes, most: int) -> Iterator[OpenedImage]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         if len(entries) != 1:
@@ -260,7 +257,7 @@ def _numpy_archive(data: bytes, most: int) -> Iterator[Opened]:
             yield _array(file)
 
 
-def _array(file: Any) -> Opened:
+def _array(file: Any) -> OpenedImage:
     """An array in NumPy's format, from a stream: its header is parsed as literals, never run."""
     form = np.lib.format
     version = form.read_magic(file)
@@ -278,10 +275,10 @@ def _array(file: Any) -> Opened:
         pixels = np.frombuffer(data, dtype)
         return pixels.reshape(shape[::-1]).transpose() if fortran else pixels.reshape(shape)
 
-    return Opened(shape, dtype, read)
+    return OpenedImage(shape, dtype, read)
 
 
-LOADERS: dict[str, Callable[[bytes, int], AbstractContextManager[Opened]]] = {
+LOADERS: dict[str, Callable[[bytes, int], AbstractContextManager[OpenedImage]]] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg"), _picture),
     **dict.fromkeys((".tif", ".tiff"), _geotiff),
     ".npy": _numpy,

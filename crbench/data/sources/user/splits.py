@@ -14,7 +14,7 @@ from crbench.errors import UserError
 from crbench.seeds import derive
 
 
-class SplitRule(Strict):
+class _SplitRule(Strict):
     """``[source.split]``: how pairs are put into splits where the data do not say it.
 
     Either ``shares`` of the pairs, summing to 1, taken within each class where there is one; or
@@ -31,7 +31,7 @@ class SplitRule(Strict):
     of: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> SplitRule:
+    def _one_of_both(self) -> _SplitRule:
         if (self.shares is None) == (self.counts is None):
             raise ValueError("give shares or counts, one of them")
         values = list((self.shares or self.counts or {}).values())
@@ -58,7 +58,7 @@ def draw(
             where=where,
             fix="give the card a rule: [source.split.shares] with train = 0.7, query = 0.3",
         )
-    rule = parse(SplitRule, dict(table), where=f"{where}, [source.split]")
+    rule = parse(_SplitRule, dict(table), where=f"{where}, [source.split]")
     single = labels is not None and labels.ndim == 1
     classes = labels if single and labels is not None else np.zeros(len(ids), dtype=np.int64)
     by_class = {int(c): np.flatnonzero(classes == c).tolist() for c in np.unique(classes)}
@@ -78,7 +78,7 @@ def draw(
 
 
 def _draw_counts(
-    rule: SplitRule, ids: Sequence[str], by_class: Mapping[int, list[int]], where: str
+    rule: _SplitRule, ids: Sequence[str], by_class: Mapping[int, list[int]], where: str
 ) -> tuple[dict[str, str], str]:
     part = min(1.0, len(ids) / rule.of) if rule.of else 1.0
     found: dict[str, str] = {}

@@ -168,7 +168,7 @@ def test_resampling_agrees_with_scipy_and_gdal(data: ModuleType, tmp_path: Path)
     rng = np.random.default_rng(3)
     for side, factor in ((60, 2), (20, 6)):
         pixels = rng.integers(0, 2**16, (side, side), dtype=np.uint16)
-        ours = tiff.resampled(pixels[None], (120, 120))[0]
+        ours = tiff.to_common_size(pixels[None], (120, 120))[0]
         assert ours.dtype == np.uint16
         zoomed = scipy.ndimage.zoom(
             pixels.astype(np.float64), factor, order=1, mode="nearest", grid_mode=True

@@ -15,7 +15,7 @@ from crbench.cards import DatasetCard, card_folder, load_dataset
 from crbench.cli import app
 from crbench.data.cache.reading import open_cache
 from crbench.data.sources import open_source
-from crbench.data.sources.bigearthnet.labels import classes_of_names, multi_hot
+from crbench.data.sources.bigearthnet.corine import classes_of_names, multi_hot
 from crbench.data.sources.bigearthnet.members import (
     S1_NAME,
     S2_NAME,

@@ -5,8 +5,8 @@ import pytest
 
 from crbench.cards import load_dataset
 from crbench.data.sources import open_source
-from crbench.data.sources.synthetic.land import Scene, backscatter
-from crbench.data.sources.synthetic.tables import GROUNDS, WORLDS
+from crbench.data.sources.synthetic.grounds import GROUNDS, TWIN_CLASSES
+from crbench.data.sources.synthetic.scene import Scene, backscatter
 from crbench.errors import UserError
 
 TWINS = ["ben-14k-twin", "cbrsir-vs-twin", "dsrsid-twin"]
@@ -117,7 +117,7 @@ def test_speckle_is_gamma_of_the_given_looks() -> None:
 def test_tables_are_whole() -> None:
     for name, ground in GROUNDS.items():
         assert sum(ground.mix.values()) == pytest.approx(1), name
-    for name, world in WORLDS.items():
+    for name, world in TWIN_CLASSES.items():
         assert set(world.grounds) == set(load_dataset(name).labels.classes)
         themed = {kind for _, weights in world.themes for kind in weights}
         assert themed in (set(), set(world.grounds)), "a class that no theme holds"

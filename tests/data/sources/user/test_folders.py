@@ -302,10 +302,10 @@ def test_a_grey_picture_with_three_equal_channels_is_one_band(
 
 
 def test_sixteen_bits_are_kept_or_refused(data: ModuleType, tmp_path: Path) -> None:
-    from crbench.data.sources.user.images import opened
+    from crbench.data.sources.user.images import opened_image
 
     def load(path: Path) -> np.ndarray:
-        with opened(path) as image:
+        with opened_image(path) as image:
             return image.read()
 
     grey = np.arange(0, 65536, 256, dtype=np.uint16).reshape(1, 16, 16)

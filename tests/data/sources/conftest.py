@@ -12,8 +12,9 @@ from crbench.cards import DatasetCard, load_dataset
 
 @pytest.fixture(scope="session")
 def data() -> ModuleType:
-    """``data.py`` of this folder."""
-    spec = importlib.util.spec_from_file_location("own_data", Path(__file__).with_name("data.py"))
+    """``user_data.py`` of this folder."""
+    path = Path(__file__).with_name("user_data.py")
+    spec = importlib.util.spec_from_file_location("user_data", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from crbench.data.sources.synthetic.tables import ENDMEMBERS, GROUNDS, spectra
+from crbench.data.sources.synthetic.grounds import ENDMEMBERS, GROUNDS, spectra
 
-Array = np.ndarray
-HAZE = np.array([1.0, 0.8, 0.55, 0.35, 0.28, 0.2, 0.16, 0.12, 0.1, 0.08, 0.03, 0.02])
+_Array = np.ndarray
+_HAZE = np.array([1.0, 0.8, 0.55, 0.35, 0.28, 0.2, 0.16, 0.12, 0.1, 0.08, 0.03, 0.02])
 
 
 @dataclass
@@ -23,14 +23,14 @@ class Scene:
     ``relief`` (P,) relative texture, mean 0; P = side² pixels in row order."""
 
     grounds: list[str]
-    label: Array
-    growth: Array
-    relief: Array
+    label: _Array
+    growth: _Array
+    relief: _Array
     side: int
 
 
 @lru_cache(maxsize=64)
-def _spline(side: int, nodes: int) -> Array:
+def _spline(side: int, nodes: int) -> _Array:
     """(side, nodes + 2) weights of a cubic B-spline, scaled to unit variance on average."""
     position = (np.arange(side) + 0.5) / side * (nodes - 1) + 1
     distance = np.abs(position[:, None] - np.arange(nodes + 2)[None])
@@ -40,7 +40,7 @@ def _spline(side: int, nodes: int) -> Array:
     return (weights / np.sqrt((weights**2).sum(1, keepdims=True))).astype(np.float32)
 
 
-def smooth(rng: np.random.Generator, side: int, nodes: int) -> Array:
+def smooth(rng: np.random.Generator, side: int, nodes: int) -> _Array:
     """Smooth noise (side, side), mean 0, variance 1, with ``nodes`` bumps along a side."""
     weights = _spline(side, min(nodes, side))
     inner = rng.standard_normal((weights.shape[1], weights.shape[1]), dtype=np.float32)
@@ -48,12 +48,12 @@ def smooth(rng: np.random.Generator, side: int, nodes: int) -> Array:
 
 
 @lru_cache(maxsize=8)
-def _axes(side: int) -> tuple[Array, Array]:
+def _axes(side: int) -> tuple[_Array, _Array]:
     step = (np.arange(side, dtype=np.float32) + 0.5) / side
     return np.meshgrid(step, step, indexing="ij")
 
 
-def _turned(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
+def _turned(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
     """The axes turned about the centre by a random angle, each (side, side), about −0.7…0.7."""
     angle = rng.uniform(0, np.pi)
     v, u = _axes(side)
@@ -61,7 +61,7 @@ def _turned(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     return cos * (u - 0.5) - sin * (v - 0.5), sin * (u - 0.5) + cos * (v - 0.5)
 
 
-def _cells(rng: np.random.Generator, side: int, n: int) -> Array:
+def _cells(rng: np.random.Generator, side: int, n: int) -> _Array:
     """(side, side) index of the nearest of n seeds in a turned box metric: field parcels."""
     x, y = _turned(rng, side)
     seeds = rng.uniform(-0.6, 0.6, (n, 2)).astype(np.float32)
@@ -72,18 +72,18 @@ def _cells(rng: np.random.Generator, side: int, n: int) -> Array:
     return reach.argmin(0).reshape(side, side)
 
 
-def _blob(rng: np.random.Generator, side: int, area: float) -> Array:
+def _blob(rng: np.random.Generator, side: int, area: float) -> _Array:
     field = smooth(rng, side, int(rng.integers(2, 5)))
     return field > np.quantile(field, 1 - area)
 
 
-def _band(rng: np.random.Generator, side: int, area: float) -> Array:
+def _band(rng: np.random.Generator, side: int, area: float) -> _Array:
     x, y = _turned(rng, side)
     bend = rng.uniform(0.0, 0.18) * np.sin(2 * np.pi * (rng.uniform(0.5, 1.5) * x + rng.uniform()))
     return np.abs(y - rng.uniform(-0.2, 0.2) - bend) < area / 2
 
 
-def _block(rng: np.random.Generator, side: int, area: float) -> Array:
+def _block(rng: np.random.Generator, side: int, area: float) -> _Array:
     x, y = _turned(rng, side)
     ratio = rng.uniform(0.6, 1.6)
     half = 0.5 * np.sqrt(area)
@@ -96,7 +96,7 @@ def _block(rng: np.random.Generator, side: int, area: float) -> Array:
 _OVERLAYS = {"blob": _blob, "band": _band, "grid": _block}
 
 
-def _relief(rng: np.random.Generator, side: int, ground: str) -> Array:
+def _relief(rng: np.random.Generator, side: int, ground: str) -> _Array:
     """Relative texture of one ground, (side, side), mean about 0."""
     kind = GROUNDS[ground]
     relief = kind.rough * smooth(rng, side, kind.grain)
@@ -114,7 +114,7 @@ def _relief(rng: np.random.Generator, side: int, ground: str) -> Array:
     return relief.astype(np.float32)
 
 
-def lay_out(rng: np.random.Generator, side: int, grounds: list[str], main: str | None) -> Scene:
+def draw_scene(rng: np.random.Generator, side: int, grounds: list[str], main: str | None) -> Scene:
     """Lay ``grounds`` out on a side × side grid.
 
     With ``main`` (single-label scenes) that ground takes 60–100 % of the parcels, or its own
@@ -147,7 +147,7 @@ def lay_out(rng: np.random.Generator, side: int, grounds: list[str], main: str |
     return Scene(list(grounds), label.ravel(), growth.ravel(), relief.ravel(), side)
 
 
-def optical(rng: np.random.Generator, scene: Scene, bands: Array, noise: float) -> Array:
+def optical(rng: np.random.Generator, scene: Scene, bands: _Array, noise: float) -> _Array:
     """Reflectance × 10,000 of the scene, (C, P) float32; ``bands`` (12, C) mixes S2's into C.
 
     Illumination, haze and a colour cast per ground vary by scene; ``noise`` is the sensor's.
@@ -156,7 +156,7 @@ def optical(rng: np.random.Generator, scene: Scene, bands: Array, noise: float) 
     whole, single = rng.standard_normal((len(names), 1)), rng.standard_normal((len(names), 12))
     cast = np.exp(0.05 * whole + 0.03 * single)
     light = np.exp(0.08 * rng.standard_normal())
-    haze = 200 * rng.random() ** 2 * HAZE
+    haze = 200 * rng.random() ** 2 * _HAZE
     table = (spectra(names) * cast * light + haze) @ bands
     swing = (np.array(ENDMEMBERS["leaf"]) - np.array(ENDMEMBERS["soil"])) * light @ bands
     reach = np.array([GROUNDS[name].growth for name in names], dtype=np.float32)
@@ -168,7 +168,7 @@ def optical(rng: np.random.Generator, scene: Scene, bands: Array, noise: float) 
     return np.clip(radiance + (0.03 * radiance + np.float32(noise)) * grain, 1, None)
 
 
-def backscatter(rng: np.random.Generator, scene: Scene, ratio: int, looks: float) -> Array:
+def backscatter(rng: np.random.Generator, scene: Scene, ratio: int, looks: float) -> _Array:
     """Intensity (2, P / ratio²) float32 in VV and VH: means by ground, area average, speckle.
 
     Speckle is gamma with ``looks`` looks, independent per polarisation and pixel.
@@ -186,7 +186,7 @@ def backscatter(rng: np.random.Generator, scene: Scene, ratio: int, looks: float
     return (intensity * rng.gamma(looks, 1 / looks, intensity.shape)).astype(np.float32)
 
 
-def block_mean(images: Array, side: int, ratio: int) -> Array:
+def block_mean(images: _Array, side: int, ratio: int) -> _Array:
     """Area average of (C, side²) images over ratio × ratio blocks: (C, (side / ratio)²)."""
     if ratio == 1:
         return images

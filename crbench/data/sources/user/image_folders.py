@@ -13,10 +13,9 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 from crbench.cards import DatasetCard
-from crbench.data.sources.user.images import LOADERS, arranged, fits, opened, room
+from crbench.data.sources.user.images import LOADERS, arranged, fits, opened_image, room
 from crbench.errors import UserError
-
-SIDES = ("a", "b")
+from crbench.words import MODALITIES
 
 
 def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) -> dict[str, Path]:
@@ -28,7 +27,7 @@ def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) ->
     """
     known = {path.name.lower(): path for path in _subfolders(root)}
     found: dict[str, Path] = {}
-    for which in SIDES:
+    for which in MODALITIES:
         names = [named[which]] if named[which] else [which, card.modality(which).name]
         if named[which] and (root / named[which]).is_dir():
             found[which] = root / named[which]
@@ -38,7 +37,7 @@ def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) ->
             raise _not_found(root, card, which)
     if len(found) < 2:
         found = _by_content(root, card, found)
-    return {which: _through(found[which], card.labels.classes) for which in SIDES}
+    return {which: _through(found[which], card.labels.classes) for which in MODALITIES}
 
 
 def files_by_key(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
@@ -99,23 +98,25 @@ def _through(folder: Path, classes: list[str]) -> Path:
 def _by_content(root: Path, card: DatasetCard, found: dict[str, Path]) -> dict[str, Path]:
     """Both folders, where one choice alone fits their first images and those ``found`` by name."""
     first = {path: next(_images(path), None) for path in _subfolders(root)}
-    fitting = {
+    fitting: dict[str, list[Path]] = {
         which: [path for path, image in first.items() if image and _fits(image, card, which)]
-        for which in SIDES
+        for which in MODALITIES
     }
     choices = [
         {"a": a, "b": b}
-        for a, b in product(*({**fitting, **{w: [p] for w, p in found.items()}}[w] for w in SIDES))
+        for a, b in product(
+            *({**fitting, **{w: [p] for w, p in found.items()}}[w] for w in MODALITIES)
+        )
         if a != b
     ]
     if len(choices) != 1:
-        raise _not_found(root, card, next(which for which in SIDES if which not in found))
+        raise _not_found(root, card, next(which for which in MODALITIES if which not in found))
     return choices[0]
 
 
 def _fits(path: Path, card: DatasetCard, which: str) -> bool:
     modality = card.modality(which)
-    with opened(path, most=room(modality)) as image:
+    with opened_image(path, most=room(modality)) as image:
         if not fits(image.shape, modality):
             return False
         return arranged(image.read(), modality).shape == (len(modality.bands), *modality.size)

@@ -40,7 +40,7 @@ class Labels:
         return hot
 
 
-def without_ending(name: str) -> str:
+def _without_ending(name: str) -> str:
     """``name`` less the ending of an image, in POSIX form: a key."""
     path = PurePosixPath(name.strip().replace("\\", "/"))
     return (path.with_suffix("") if path.suffix.lower() in LOADERS else path).as_posix()
@@ -120,7 +120,7 @@ def from_csv(path: Path, card: LabelsCard) -> Labels:
     labels = Labels(f"table {path.name}", {})
     for line, row in enumerate(rows, start=2):
         cells = {str(name).strip(): str(value or "").strip() for name, value in row.items() if name}
-        key = without_ending(cells["id"])
+        key = _without_ending(cells["id"])
         if key in labels.classes:
             raise UserError(f"id '{key}' comes twice", where=f"{path}, line {line}")
         where = f"{path}, line {line}"
@@ -166,7 +166,7 @@ def _list_line(line: str, card: LabelsCard, where: str) -> tuple[str, tuple[int,
         hot = tuple(k for k, word in enumerate(words[1:]) if word == "1")
         if card.kind == "single" and len(hot) != 1:
             raise UserError(f"{len(hot)} classes are marked, not one", where=where)
-        return without_ending(words[0]), hot, True
+        return _without_ending(words[0]), hot, True
     words = line.rsplit(maxsplit=1)
     if len(words) != 2 or not words[1].isdigit() or card.kind != "single":
         raise UserError(
@@ -174,7 +174,7 @@ def _list_line(line: str, card: LabelsCard, where: str) -> tuple[str, tuple[int,
             where=where,
             fix="correct the line, or the classes of the card",
         )
-    return without_ending(words[0]), (int(words[1]),), False
+    return _without_ending(words[0]), (int(words[1]),), False
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Write tiny sets of raw pairs in the exact layouts in which users have them.
 
-As a script it writes one of each, to look at: ``python tests/data/sources/user/data.py FOLDER``.
+As a script it writes one of each, to look at: ``python tests/data/sources/user_data.py FOLDER``.
 """
 
 from __future__ import annotations
