@@ -30,7 +30,7 @@ from crbench.evaluation.evaluate import items
 from crbench.files import write_text
 from crbench.run.folder import RunFolder
 from crbench.scoring import score_directions
-from crbench.study.study import load_study, row_jobs
+from crbench.study.cards import load_study, row_jobs
 from crbench.words import DIRECTIONS, arrow
 
 METRIC = "f1_item@5"

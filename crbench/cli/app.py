@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 
 import typer
 from typer.core import TyperGroup
 
-from crbench.cli import (
-    boards,
-    caches,
-    doctor,
-    embed,
-    hub,
-    reports,
-    reproduce,
-    runs,
-    search,
-    serve,
-    studies,
-)
+from crbench.cli.ablate import ablate_command
+from crbench.cli.caches import cache_app
+from crbench.cli.demo import demo_command
+from crbench.cli.doctor import doctor_command
+from crbench.cli.embed import embed_command
+from crbench.cli.evaluate import evaluate_command
+from crbench.cli.grid import grid_command
+from crbench.cli.hub import hub_app
+from crbench.cli.leaderboard import leaderboard_command
+from crbench.cli.list_cards import list_command
+from crbench.cli.map import map_command
+from crbench.cli.profile import profile_command
+from crbench.cli.report import report_command
+from crbench.cli.reproduce import reproduce_command
+from crbench.cli.search import search_command
+from crbench.cli.serve import serve_command
+from crbench.cli.train import train_command
 from crbench.errors import UserError
 
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
-GO_ON = {
+_GO_ON = {
     "train": "run the same command again with --resume to go on from the last checkpoint",
     "cache": "run the same command again: a build goes on where it stopped",
     "ablate": "run the same command again: finished runs are kept, others go on",
@@ -47,14 +52,14 @@ class Guarded(TyperGroup):
             _report(error)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
-            if error.errno not in DISK:
+            if error.errno not in _DISK:
                 raise
             from crbench.files import disk_error
 
             _report(disk_error(error, error.filename or "."))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            go_on = GO_ON.get(ctx.invoked_subcommand or "", "run the same command again")
+            go_on = _GO_ON.get(ctx.invoked_subcommand or "", "run the same command again")
             print(f"\ninterrupted: {go_on}", file=sys.stderr)
             raise typer.Exit(130) from None
 
@@ -72,7 +77,6 @@ app = typer.Typer(
     cls=Guarded,
     name="crbench",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="How well does a method retrieve across sensors, and can the number be trusted?",
     epilog="Start here: crbench demo",
@@ -99,17 +103,55 @@ def root(
     """
 
 
-runs.register(app)
-embed.register(app)
-caches.register(app)
-studies.register(app)
-boards.register(app)
-reports.register(app)
-reproduce.register(app)
-search.register(app)
-serve.register(app)
-hub.register(app)
-doctor.register(app)
+_RUN = "runs/ben-14k-twin/cr-jepa@tiny/seed0"
+# every command with its example, in the order of the help; a group of commands has its own
+_COMMANDS: dict[str, tuple[Callable[..., None], str] | typer.Typer] = {
+    "demo": (demo_command, "crbench demo --out runs/demo"),
+    "train": (
+        train_command,
+        "crbench train cr-jepa ben-14k-twin --scale tiny --set loss.uni=0.5",
+    ),
+    "evaluate": (
+        evaluate_command,
+        f"crbench evaluate {_RUN} --grid g.png; "
+        "crbench evaluate mine.npz --dataset ben-14k-twin --name mine",
+    ),
+    "embed": (
+        embed_command,
+        f"crbench embed {_RUN} --images photos --modality b; crbench embed "
+        "--encoder timm:resnet18 --weights resnet18.safetensors --dataset ben-14k-twin",
+    ),
+    "cache": cache_app,
+    "ablate": (
+        ablate_command,
+        "crbench ablate table-s3 --dataset ben-14k-twin --scale tiny --max-jobs 2",
+    ),
+    "profile": (profile_command, "crbench profile cr-jepa ben-14k --json"),
+    "leaderboard": (
+        leaderboard_command,
+        "crbench leaderboard --records results/records --out results",
+    ),
+    "list": (list_command, "crbench list methods"),
+    "report": (report_command, "crbench report --out site --runs runs"),
+    "grid": (grid_command, f"crbench grid {_RUN} --wrong-only --queries 3"),
+    "map": (map_command, f"crbench map {_RUN} --out map.png"),
+    "reproduce": (
+        reproduce_command,
+        "crbench reproduce results/records/ben-14k-twin/cr-jepa/cr-jepa-tiny-seed0.json --run",
+    ),
+    "search": (
+        search_command,
+        f"crbench search {_RUN} --query field.tif --direction bb --out strip.png",
+    ),
+    "serve": (serve_command, f"crbench serve {_RUN} --open"),
+    "hub": hub_app,
+    "doctor": (doctor_command, "crbench doctor"),
+}
+for _name, _entry in _COMMANDS.items():
+    if isinstance(_entry, typer.Typer):
+        app.add_typer(_entry, name=_name)
+    else:
+        app.command(_name, epilog=f"Example: {_entry[1]}")(_entry[0])
 
 
 def main() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, Quiet, picture
+from crbench.cli.options import (
+    AsJson,
+    DatasetScale,
+    Overrides,
+    Quiet,
+    check_picture,
+    optional,
+    print_json,
+)
 
-group = typer.Typer(
+cache_app = typer.Typer(
     no_args_is_help=True,
     help="Build, check and look at dataset caches (one HDF5 file per dataset).",
     epilog="Example: crbench cache build ben-14k-twin",
@@ -19,10 +26,9 @@ group = typer.Typer(
 CacheOrCard = Annotated[
     str, typer.Argument(metavar="CACHE", help="A cache file, or a card whose default cache it is.")
 ]
-Scale = Annotated[str | None, typer.Option(help="Overlay of the dataset card.", show_default=False)]
 
 
-def find(cache: str, scale: str | None) -> Path:
+def _cache_path(cache: str, scale: str | None) -> Path:
     """The cache file meant by a path or by a card's name."""
     path = Path(cache)
     if path.suffix != ".toml" and (path.is_file() or path.suffix in (".h5", ".hdf5", ".part")):
@@ -33,39 +39,32 @@ def find(cache: str, scale: str | None) -> Path:
     return default_path(load_dataset(cache, scale=scale))
 
 
-@group.command(epilog="Example: crbench cache build landsat7-pan-ms --source DIR")
-def build(
+@cache_app.command("build", epilog="Example: crbench cache build landsat7-pan-ms --source DIR")
+def build_command(
     card: Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")],
     source: Annotated[
         Path | None,
-        typer.Option(help="Folder or archive of the raw data.", show_default=False),
+        optional(help="Folder or archive of the raw data."),
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
+        optional(
             "--from",
             metavar="folders|hdf5|torchgeo",
             help="How your own pairs lie, where the card does not say it.",
-            show_default=False,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Cache file instead of the default place.", show_default=False),
+        optional(help="Cache file instead of the default place."),
     ] = None,
-    scale: Scale = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Set one card key; repeatable.", show_default=False
-        ),
-    ] = None,
+    scale: DatasetScale = None,
+    overrides: Overrides = None,
     members: Annotated[
         str | None,
-        typer.Option(
+        optional(
             metavar="FILE|all",
-            help="BigEarthNet: other patches than BEN-14K's, a list of names or all found.",
-            show_default=False,
+            help="BigEarthNet: other patches than BEN-14K's, a list of names or all facts.",
         ),
     ] = None,
     allow_missing: Annotated[
@@ -88,13 +87,13 @@ def build(
     print(build_cache(resolved, path, source_dir=source, force=force, quiet=quiet))
 
 
-@group.command(epilog="Example: crbench cache verify ben-14k-twin")
-def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> None:
+@cache_app.command("verify", epilog="Example: crbench cache verify ben-14k-twin")
+def verify_command(cache: CacheOrCard, scale: DatasetScale = None, quiet: Quiet = False) -> None:
     """Read everything again: damage by array and sample; duplicates, neighbours, odd patches."""
     from crbench.data.cache.verify import examine_cache
     from crbench.errors import UserError
 
-    path = find(cache, scale)
+    path = _cache_path(cache, scale)
     problems, findings = examine_cache(path, quiet=quiet)
     if problems:
         raise UserError(
@@ -107,31 +106,31 @@ def verify(cache: CacheOrCard, scale: Scale = None, quiet: Quiet = False) -> Non
     print(f"{path}: sound")
 
 
-@group.command(epilog="Example: crbench cache info ben-14k-twin")
-def info(cache: CacheOrCard, scale: Scale = None, as_json: AsJson = False) -> None:
+@cache_app.command("info", epilog="Example: crbench cache info ben-14k-twin")
+def info_command(cache: CacheOrCard, scale: DatasetScale = None, as_json: AsJson = False) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
     from crbench.data.cache.reading import cache_info
 
-    found = cache_info(find(cache, scale))
+    facts = cache_info(_cache_path(cache, scale))
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
-    for line in describe(found):
+    for line in info_lines(facts):
         print(line)
 
 
-def describe(found: dict[str, Any]) -> list[str]:
+def info_lines(facts: dict[str, Any]) -> list[str]:
     """The lines that ``cache info`` prints, from ``cache_info``."""
-    kind = "synthetic" if found["synthetic"] else found["note"] or "real"
-    splits = ", ".join(f"{name} {count:,}" for name, count in found["splits"].items())
+    kind = "synthetic" if facts["synthetic"] else facts["note"] or "real"
+    splits = ", ".join(f"{name} {count:,}" for name, count in facts["splits"].items())
     lines = [
-        f"{found['title']} ({found['dataset']}, scale {found['scale']}, {kind})",
-        f"file      {found['path']}, {found['bytes'] / 1e6:,.1f} MB",
-        f"pairs     {found['pairs']:,}: {splits}",
-        *([f"missing   {found['missing']:,}"] if found["missing"] else []),
-        f"digest    {found['digest']}",
+        f"{facts['title']} ({facts['dataset']}, scale {facts['scale']}, {kind})",
+        f"file      {facts['path']}, {facts['bytes'] / 1e6:,.1f} MB",
+        f"pairs     {facts['pairs']:,}: {splits}",
+        *([f"missing   {facts['missing']:,}"] if facts["missing"] else []),
+        f"digest    {facts['digest']}",
     ]
-    for which, modality in found["modalities"].items():
+    for which, modality in facts["modalities"].items():
         size = "×".join(str(side) for side in modality["size"])
         lines.append(
             f"{which:<9} {modality['name']}, {size} px, {modality['dtype']}, {modality['units']}"
@@ -148,10 +147,10 @@ def describe(found: dict[str, Any]) -> list[str]:
             beside = "" if old_mean is None else f"   published {old_mean:,.2f} ± {old_std:,.2f}"
             beside = extent + beside
             lines.append(f"          {band:<6} {mean:,.2f} ± {std:,.2f}{beside}")
-    if classes := found.get("classes"):
-        lines.append(f"labels    {found['labels']}")
+    if classes := facts.get("classes"):
+        lines.append(f"labels    {facts['labels']}")
         lines += [f"          {count:>7,}  {name}" for name, count in classes.items()]
-    lines += [f"note      {note}" for note in found["notes"]]
+    lines += [f"note      {note}" for note in facts["notes"]]
     return lines
 
 
@@ -166,21 +165,16 @@ def _extents(modality: dict[str, Any]) -> list[str]:
     ]
 
 
-@group.command(epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")
-def preview(
+@cache_app.command("preview", epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")
+def preview_command(
     cache: CacheOrCard,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("preview.png"),
     pairs: Annotated[int, typer.Option(min=1, max=100, help="Pairs to show.")] = 12,
-    scale: Scale = None,
+    scale: DatasetScale = None,
 ) -> None:
     """Write a PNG of pairs: both sensors side by side with their labels."""
     from crbench.data.cache.reading import open_cache
     from crbench.draw.preview import pair_sheet
 
-    picture(out)
-    print(pair_sheet(open_cache(find(cache, scale)), out, n=pairs))
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's commands to ``app``."""
-    app.add_typer(group, name="cache")
+    check_picture(out)
+    print(pair_sheet(open_cache(_cache_path(cache, scale)), out, n=pairs))

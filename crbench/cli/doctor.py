@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from crbench.cli.options import AsJson
+from crbench.cli.options import AsJson, print_json
 
 
 def _python() -> str:
@@ -48,16 +47,16 @@ def _threads() -> str:
     import torch
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = os.environ.get("OMP_NUM_THREADS")
-    said = f", OMP_NUM_THREADS={asked}" if asked else ""
-    return f"{torch.get_num_threads()} of {usable} usable cores{said}"
+    limit = os.environ.get("OMP_NUM_THREADS")
+    note = f", OMP_NUM_THREADS={limit}" if limit else ""
+    return f"{torch.get_num_threads()} of {usable} usable cores{note}"
 
 
 def _caches() -> str:
     folder = Path(os.environ.get("CRBENCH_CACHES", "caches"))
-    found = sorted(folder.glob("*.h5"))
+    caches = sorted(folder.glob("*.h5"))
     partial = sorted(folder.glob("*.part"))
-    listed = ", ".join(f"{p.name} ({p.stat().st_size / 1e6:.0f} MB)" for p in found) or "none"
+    listed = ", ".join(f"{p.name} ({p.stat().st_size / 1e6:.0f} MB)" for p in caches) or "none"
     unfinished = f"; unfinished: {', '.join(p.name for p in partial)}" if partial else ""
     return f"{folder}: {listed}{unfinished}"
 
@@ -67,7 +66,7 @@ def _disk() -> str:
     return f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB here"
 
 
-CHECKS: dict[str, Callable[[], str]] = {
+_CHECKS: dict[str, Callable[[], str]] = {
     "python": _python,
     "torch": _torch,
     "device": _device,
@@ -78,10 +77,10 @@ CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
-def findings() -> dict[str, str]:
+def machine_answers() -> dict[str, str]:
     """Every check's one-line answer; a check that fails says so and stops no other."""
     answers = {}
-    for name, check in CHECKS.items():
+    for name, check in _CHECKS.items():
         try:
             answers[name] = check()
         except Exception as error:  # a broken library is a finding, not a crash
@@ -89,19 +88,14 @@ def findings() -> dict[str, str]:
     return answers
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor_command(as_json: AsJson = False) -> None:
     """Say what this machine offers: Python, torch, device, FAISS, threads, caches, disk."""
-    answers = findings()
+    answers = machine_answers()
     if as_json:
-        print(json.dumps(answers, indent=2, ensure_ascii=False))
+        print_json(answers)
     else:
         for name, answer in answers.items():
             print(f"{name:<8} {answer}")
     if any(answer.startswith("broken") for answer in answers.values()):
         print("fix: install crbench's dependencies again in a fresh environment", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's command to ``app``."""
-    app.command(epilog="Example: crbench doctor")(doctor)

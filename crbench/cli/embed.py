@@ -7,50 +7,39 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import CacheFile, Device, Quiet, Seed
+from crbench.cli.options import CacheFile, Device, Quiet, Seed, optional, refuse_options
 from crbench.errors import UserError
 
 
-def embed(
+def embed_command(
     run: Annotated[
         Path | None,
         typer.Argument(help="Run folder, as written by train.", show_default=False),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR|CACHE",
-            help="Embed these instead of the run's dataset.",
-            show_default=False,
-        ),
+        optional(metavar="DIR|CACHE", help="Embed these instead of the run's dataset."),
     ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="a or b: what a folder holds.", show_default=False)
-    ] = None,
+    modality: Annotated[str | None, optional(help="a or b: what a folder holds.")] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(
-            metavar="timm:NAME", help="A frozen encoder instead of a run.", show_default=False
-        ),
+        optional(metavar="timm:NAME", help="A frozen encoder instead of a run."),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(
+        optional(
             metavar="FILE|last|best",
             help="Of an encoder: .safetensors or .pth; of a run: last, or those of --keep-best.",
-            show_default=False,
         ),
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The encoder untrained, from --seed.")
     ] = False,
-    dataset: Annotated[
-        str | None, typer.Option(help="Dataset card for the encoder.", show_default=False)
-    ] = None,
+    dataset: Annotated[str | None, optional(help="Dataset card for the encoder.")] = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="File instead of the usual place.", show_default=False),
+        optional(help="File instead of the usual place."),
     ] = None,
     cache: CacheFile = None,
     device: Device = "auto",
@@ -61,10 +50,10 @@ def embed(
     with_encoder = {"--dataset": dataset, "--random-weights": random_weights}
     if (run is None) == (encoder is None):
         raise UserError("name a run folder, or an --encoder and its --dataset", where="embed")
-    for option, value in dict(with_run if encoder else with_encoder).items():
-        if value:
-            other = "a run" if encoder else "--encoder"
-            raise UserError(f"{option} goes with {other} alone", fix=f"leave {option} out")
+    if encoder:
+        refuse_options(with_run, "goes with a run alone")
+    else:
+        refuse_options(with_encoder, "goes with --encoder alone")
     if run is not None and weights is not None and str(weights) not in ("last", "best"):
         raise UserError("--weights goes with --encoder alone", fix="of a run: last or best")
     if encoder is not None:
@@ -90,17 +79,6 @@ def embed(
     elif run is not None:
         from crbench.embedding.embed import embed_run
 
-        for option, value in (("--modality", modality), ("--out", out)):
-            if value is not None:
-                raise UserError(f"{option} goes with --images alone", fix=f"leave {option} out")
+        refuse_options({"--modality": modality, "--out": out}, "goes with --images alone")
         kept = str(weights or "last")
         print(embed_run(run, cache=cache, device=device, quiet=quiet, weights=kept))
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's command to ``app``."""
-    app.command(
-        epilog="Example: crbench embed runs/ben-14k-twin/cr-jepa@tiny/seed0 --images photos "
-        "--modality b; crbench embed --encoder timm:resnet18 --weights resnet18.safetensors "
-        "--dataset ben-14k-twin"
-    )(embed)

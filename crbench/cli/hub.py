@@ -9,18 +9,20 @@ import typer
 
 from crbench.cli.options import Run
 
-group = typer.Typer(
+hub_app = typer.Typer(
     no_args_is_help=True,
     help="Share a finished run: a folder of plain files, here or on the Hugging Face Hub.",
     epilog="Example: crbench hub push runs/ben-14k/cr-jepa/seed0 hf://owner/name",
 )
-PLACES = "A folder, e.g. ./name, or hf://owner/name."
+_PLACES = "A folder, e.g. ./name, or hf://owner/name."
 
 
-@group.command(epilog="Example: crbench hub push runs/ben-14k/cr-jepa/seed0 hf://owner/name")
-def push(
+@hub_app.command(
+    "push", epilog="Example: crbench hub push runs/ben-14k/cr-jepa/seed0 hf://owner/name"
+)
+def push_command(
     run: Run,
-    dest: Annotated[str, typer.Argument(help=PLACES, show_default=False)],
+    dest: Annotated[str, typer.Argument(help=_PLACES, show_default=False)],
     public: Annotated[
         bool, typer.Option("--public", help="Make a new repository public, not private.")
     ] = False,
@@ -28,24 +30,19 @@ def push(
     """Share weights, cards, log, records and a model card; the folder must be new."""
     from crbench.board.model_card import model_card
     from crbench.run.folder import RunFolder
-    from crbench.run.hub import push as run_push
+    from crbench.run.hub import push_run
 
     RunFolder(run).finished()
-    print(run_push(run, dest, model_card(run), public=public))
+    print(push_run(run, dest, model_card(run), public=public))
 
 
-@group.command(epilog="Example: crbench hub pull hf://owner/name runs/pulled")
-def pull(
-    source: Annotated[str, typer.Argument(help=PLACES, show_default=False)],
+@hub_app.command("pull", epilog="Example: crbench hub pull hf://owner/name runs/pulled")
+def pull_command(
+    source: Annotated[str, typer.Argument(help=_PLACES, show_default=False)],
     run: Annotated[Path, typer.Argument(help="Run folder to make.", show_default=False)],
 ) -> None:
     """Fetch a shared run, check every digest, and leave a run folder like a trained one."""
-    from crbench.run.hub import pull as run_pull
+    from crbench.run.hub import pull_run
 
-    print(run_pull(source, run))
+    print(pull_run(source, run))
     print(f"next: crbench evaluate {run}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's commands to ``app``."""
-    app.add_typer(group, name="hub")

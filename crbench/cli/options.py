@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crbench.errors import UserError
 
-Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", show_default=False)]
+RECORDS = Path("results/records")
+ABLATIONS = Path("results/ablations")
 
+optional = partial(typer.Option, show_default=False)  # None: what happens then stands in its help
+Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", show_default=False)]
+MethodName = Annotated[str, typer.Argument(help="Method card: a name or a .toml file.")]
+DatasetName = Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")]
+Scale = Annotated[str | None, optional(help="Overlay of the method card, e.g. tiny.")]
+DatasetScale = Annotated[str | None, optional(help="Overlay of the dataset card.")]
+Overrides = Annotated[
+    list[str] | None,
+    optional("--set", metavar="KEY=VALUE", help="Set one card key; repeatable."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, optional(min=1, help="CPU threads.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Weights = Annotated[
     str, typer.Option(metavar="last|best", help="The last weights, or those of --keep-best.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of initialisation, order and masks.")]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs instead of the card's.", show_default=False)
+Epochs = Annotated[int | None, optional(min=1, help="Epochs instead of the card's.")]
+CacheFile = Annotated[Path | None, optional(help="Cache file instead of the default place.")]
+RecordFile = Annotated[
+    Path | None, typer.Option("--record", help="Record file, where it is not RUN/record.json.")
 ]
-CacheFile = Annotated[
-    Path | None,
-    typer.Option(help="Cache file instead of the default place.", show_default=False),
+Records = Annotated[
+    list[Path] | None,
+    optional(help=f"Record file or folder of records; repeatable. Default: {RECORDS}."),
 ]
+PictureOut = Annotated[Path, typer.Option(help="Picture to write, .png or .pdf.")]
 
 
-def picture(path: Path) -> None:
+def check_picture(path: Path | None) -> None:
     """Refuse a picture file of a kind that is not written, before any work is done."""
-    if path.suffix.lower() not in (".png", ".pdf"):
+    if path is not None and path.suffix.lower() not in (".png", ".pdf"):
         raise UserError("pictures are written as .png or .pdf", where=path, fix="change the name")
+
+
+def refuse_options(values: dict[str, Any], reason: str, *, fix: str | None = None) -> None:
+    """Refuse the first of the options that has a value: ``{option} {reason}``."""
+    for option, value in values.items():
+        if value not in (None, False):
+            raise UserError(f"{option} {reason}", fix=fix or f"leave {option} out")
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as strict JSON, in the order that it has."""
+    print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, Quiet
-from crbench.errors import UserError
+from crbench.cli.options import AsJson, Quiet, optional, print_json, refuse_options
 
 if TYPE_CHECKING:
     from crbench.records import Record
     from crbench.study.reproduce import Outcome
 
 
-def reproduce(
+def reproduce_command(
     record: Annotated[
         Path, typer.Argument(help="Record file, e.g. below results/records.", show_default=False)
     ],
@@ -27,17 +26,15 @@ def reproduce(
     ] = False,
     source: Annotated[
         Path | None,
-        typer.Option(help="Raw data of a set that is not synthetic.", show_default=False),
+        optional(help="Raw data of a set that is not synthetic."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder instead of one below runs/again.", show_default=False),
+        optional(help="Run folder instead of one below runs/again."),
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="Points that scores may differ by. Default: 0.5.", show_default=False
-        ),
+        optional(min=0, help="Points that scores may differ by. Default: 0.5."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -51,11 +48,8 @@ def reproduce(
 
     entry = read_record(record)
     if not run:
-        for option, value in (("--source", source), ("--out", out), ("--tolerance", tolerance)):
-            if value is not None:
-                raise UserError(
-                    f"{option} goes with --run", fix=f"add --run, or leave {option} out"
-                )
+        only_run = {"--source": source, "--out": out, "--tolerance": tolerance}
+        refuse_options(only_run, "goes with --run", fix="add --run, or leave it out")
         print_commands(entry, as_json)
         return
     most = POINTS if tolerance is None else tolerance
@@ -67,7 +61,7 @@ def reproduce(
     outcome = remake_record(entry, source=source, out=out, quiet=quiet or as_json, say=say)
     if as_json:
         data = outcome_data(outcome, most)
-        print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(data)
     else:
         print_outcome(outcome, most)
     if outcome.points > most:
@@ -143,11 +137,3 @@ def print_outcome(outcome: Outcome, most: float) -> None:
     for difference in outcome.differs():
         console.print(Text(f"- {difference}", style="dim"), soft_wrap=True)
     console.print(Text(str(outcome.path)), soft_wrap=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's command to ``app``."""
-    app.command(
-        epilog="Example: crbench reproduce results/records/ben-14k-twin/cr-jepa/"
-        "cr-jepa-tiny-seed0.json --run"
-    )(reproduce)

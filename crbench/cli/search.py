@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, CacheFile, Device, Quiet, Run, Weights, picture
-from crbench.cli.reports import RecordFile
+from crbench.cli.options import (
+    AsJson,
+    CacheFile,
+    Device,
+    Quiet,
+    RecordFile,
+    Run,
+    Weights,
+    check_picture,
+    optional,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from crbench.archive.archive import Answer, Search
@@ -17,27 +26,23 @@ if TYPE_CHECKING:
 _STYLES = {True: "green", False: "red", None: ""}
 
 
-def search(
+def search_command(
     run: Run,
     query: Annotated[
         str,
-        typer.Option(
+        optional(
             metavar="FILE|ID",
             help="Image (GeoTIFF, PNG, JPEG, .npy, .npz) in the run's bands, or id of a pair.",
-            show_default=False,
         ),
     ],
     direction: Annotated[
         str | None,
-        typer.Option(
-            help="aa, bb, ab or ba, query first. Default: ab, or what the image fits.",
-            show_default=False,
-        ),
+        optional(help="aa, bb, ab or ba, query first. Default: ab, or what the image fits."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Items to find.")] = 20,
     out: Annotated[
         Path | None,
-        typer.Option(help="Also draw query and items there, .png or .pdf.", show_default=False),
+        optional(help="Also draw query and items there, .png or .pdf."),
     ] = None,
     record: RecordFile = None,
     cache: CacheFile = None,
@@ -55,8 +60,7 @@ def search(
     from crbench.draw.strip import answer_strip
     from crbench.records import read_record
 
-    if out is not None:
-        picture(out)
+    check_picture(out)
     opened = open_search(
         run,
         cache=cache,
@@ -69,7 +73,7 @@ def search(
     if out is not None:
         answer_strip(opened, answer, out)
     if as_json:
-        print(json.dumps(_as_data(opened, answer), indent=2, ensure_ascii=False))
+        print_json(_as_data(opened, answer))
         return
     _print_answer(opened, answer)
     if out is not None:
@@ -135,11 +139,3 @@ def _print_answer(search: Search, answer: Answer) -> None:
     console.print(table)
     for text in answer_notes(search, answer):
         console.print(Text(f"- {text}", style="dim"))
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's command to ``app``."""
-    app.command(
-        epilog="Example: crbench search runs/ben-14k-twin/cr-jepa@tiny/seed0 --query field.tif "
-        "--direction bb --out strip.png"
-    )(search)

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import CacheFile, Device, Quiet, Run, Weights
-from crbench.cli.reports import RecordFile
+from crbench.cli.options import CacheFile, Device, Quiet, RecordFile, Run, Weights
 
 
-def serve(
+def serve_command(
     run: Run,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free.")
@@ -59,8 +58,3 @@ def serve(
             answer(app, listening)
         except KeyboardInterrupt:  # how a server ends, not how work is cut short
             print("\nended; nothing was kept", file=sys.stderr)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's command to ``app``."""
-    app.command(epilog="Example: crbench serve runs/ben-14k-twin/cr-jepa@tiny/seed0 --open")(serve)

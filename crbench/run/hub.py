@@ -2,40 +2,39 @@
 
 ::
 
-    manifest.json             SHA-256 of every other file
     README.md                 model card, made from the rest
     run.json  metrics.jsonl   as training wrote them, without the place of the cache
     card.toml                 the method card: `crbench train card.toml DATASET --scale SCALE`
     weights*.safetensors      the last weights, and the best ones where they were kept
     record*.json              scores
 
-Nothing that is pulled is executed: JSON, TOML and safetensors, no checkpoint, and a method of
-this package.
+What else lies there is left. The Hub checks what it sends by digests of its own, safetensors
+checks its structure, and ``run.json`` says which weights training wrote. Nothing that is pulled is
+executed: JSON, TOML and safetensors, no checkpoint, and a method that is registered here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from crbench.cards import MethodCard
 from crbench.errors import UserError
-from crbench.files import atomic_path, disk_error, read_json, sha256_file, write_json, write_text
+from crbench.files import atomic_path, disk_error, write_json, write_text
 from crbench.records import read_record
 from crbench.run.folder import RunFolder, RunInfo
 
-MANIFEST = "manifest.json"
-FORMAT = 1
-SHARED = re.compile(
+_SHARED = re.compile(
     r"run\.json|metrics\.jsonl|card\.toml|README\.md|weights(-best)?\.safetensors"
     r"|record(-[\w-]+)?\.json"
 )
-NEEDED = {"run.json", "weights.safetensors"}
-REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_NEEDED = ("run.json", "weights.safetensors")
+_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 def repository(place: str) -> str | None:
@@ -46,20 +45,20 @@ def repository(place: str) -> str | None:
     """
     if place.startswith("hf://"):
         name = place.removeprefix("hf://")
-        if not REPOSITORY.fullmatch(name):
+        if not _REPOSITORY.fullmatch(name):
             raise UserError("no repository of the hub", where=place, fix="write hf://owner/name")
         return name
-    if not REPOSITORY.fullmatch(place) or Path(place).parent.exists():
+    if not _REPOSITORY.fullmatch(place) or Path(place).parent.exists():
         return None
     return place
 
 
-def folder(place: str) -> Path:
+def local_folder(place: str) -> Path:
     """The folder meant by a path or by ``file:PATH``."""
     return Path(re.sub(r"^file:(//)?", "", place)).expanduser()
 
 
-def pack(run_path: str | Path, out: Path, readme: str) -> Path:
+def _pack(run_path: str | Path, out: Path, readme: str) -> Path:
     """Write the files of a finished, sound run into the new folder ``out``."""
     run = RunFolder(Path(run_path))
     info = run.finished()
@@ -81,38 +80,36 @@ def pack(run_path: str | Path, out: Path, readme: str) -> Path:
     write_text(out / "README.md", readme)
     plain = [path for path in (run.metrics, *records) if path.is_file()]
     for path in [*plain, *run.path.glob("weights*.safetensors")]:
-        if SHARED.fullmatch(path.name):
+        if _SHARED.fullmatch(path.name):
             with atomic_path(out / path.name) as temporary:
                 shutil.copyfile(path, temporary)
-    files = {path.name: sha256_file(path) for path in sorted(out.iterdir())}
-    write_json(out / MANIFEST, {"format": FORMAT, "files": files})
     return out
 
 
-def push(run_path: str | Path, place: str, readme: str, *, public: bool = False) -> str:
+def push_run(run_path: str | Path, place: str, readme: str, *, public: bool = False) -> str:
     """Put a finished run at ``place``, a folder or a repository of the hub; where it is then.
 
     A repository that does not exist is made, private unless ``public``.
     """
     name = repository(place)
     if name is None:
-        return str(pack(run_path, folder(place), readme))
+        return str(_pack(run_path, local_folder(place), readme))
     library = _library()
     with tempfile.TemporaryDirectory() as temporary:
-        packed = pack(run_path, Path(temporary) / "run", readme)
+        packed = _pack(run_path, Path(temporary) / "run", readme)
         try:
             api = library.HfApi()
             api.create_repo(name, private=not public, exist_ok=True)
-            found = api.upload_folder(repo_id=name, folder_path=packed)
+            uploaded = api.upload_folder(repo_id=name, folder_path=packed)
         except Exception as error:  # its errors are many: no rights, no network, no such name
             raise _refused(error, place) from error
-    return str(found)
+    return str(uploaded)
 
 
-def pull(place: str, run_path: str | Path) -> Path:
+def pull_run(place: str, run_path: str | Path) -> Path:
     """Fetch a run from a folder or a repository into the new run folder ``run_path``.
 
-    Every file is checked against the manifest before anything appears there.
+    Everything is checked before anything appears there.
     """
     run = Path(run_path)
     _check_free(run)
@@ -120,7 +117,9 @@ def pull(place: str, run_path: str | Path) -> Path:
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{run.name}.", dir=run.parent) as temporary:
-            source = folder(place) if name is None else _download(name, place, Path(temporary))
+            source = (
+                local_folder(place) if name is None else _download(name, place, Path(temporary))
+            )
             fetched = Path(temporary) / "run"
             _take(source, fetched)
             if run.exists():  # empty, as was checked
@@ -132,37 +131,17 @@ def pull(place: str, run_path: str | Path) -> Path:
 
 
 def _take(source: Path, out: Path) -> None:
-    """Copy what the manifest of ``source`` names into ``out`` and check it."""
-    if not (source / MANIFEST).is_file():
+    """Copy the files of a shared run from ``source`` into ``out`` and check them."""
+    if missing := [name for name in _NEEDED if not (source / name).is_file()]:
         raise UserError(
-            "no pushed run is here: manifest.json is missing",
+            f"no shared run is here: {', '.join(missing)} is missing",
             where=source,
             fix="name what `crbench hub push` wrote",
         )
-    manifest = read_json(source / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or manifest.get("format") != FORMAT:
-        raise UserError("not a manifest of this version", where=source / MANIFEST)
-    strange = sorted(str(name) for name in files if not SHARED.fullmatch(str(name)))
-    if strange:
-        raise UserError(
-            f"the manifest names files that no run has: {', '.join(strange)}",
-            where=source / MANIFEST,
-            fix="take the run from who trained it",
-        )
-    if missing := sorted(NEEDED - files.keys()):
-        raise UserError(f"the manifest lacks {', '.join(missing)}", where=source / MANIFEST)
     out.mkdir()
-    for name, digest in files.items():
-        if not (source / name).is_file():
-            raise UserError("a file of the manifest is missing", where=source / name)
-        shutil.copyfile(source / name, out / name)
-        if sha256_file(out / name) != digest:
-            raise UserError(
-                "this file is damaged: its digest is not that of the manifest",
-                where=source / name,
-                fix="push or fetch it again",
-            )
+    for path in sorted(source.iterdir()):
+        if _SHARED.fullmatch(path.name) and path.is_file():
+            shutil.copyfile(path, out / path.name)
     _check_run(RunFolder(out), source)
 
 
@@ -220,10 +199,10 @@ def _download(name: str, place: str, folder: Path) -> Path:
     library = _library()
     wanted = ["*.json", "*.jsonl", "*.toml", "*.md", "*.safetensors"]
     try:
-        library.snapshot_download(name, local_dir=folder / "hub", allow_patterns=wanted)
+        library.snapshot_download(name, local_dir=folder, allow_patterns=wanted)
     except Exception as error:
         raise _refused(error, place) from error
-    return folder / "hub"
+    return folder
 
 
 def _refused(error: Exception, place: str) -> UserError:
@@ -239,22 +218,16 @@ def card_toml(card: MethodCard) -> str:
     """The resolved card as TOML; at its scale it resolves to the same card and digest."""
     table = card.to_dict()
     scale = table.pop("scale")
-    lines = [f"# train it again: crbench train card.toml DATASET --scale {scale}"]
-    lines += _toml(table, "")
+    head = f"# train it again: crbench train card.toml DATASET --scale {scale}\n"
     if scale != "paper":
-        lines += ["", f"[scale.{json.dumps(scale)}]  # everything above is at this scale"]
-    return "\n".join(lines) + "\n"
+        table["scale"] = {scale: {}}  # everything above is at this scale
+    return head + tomli_w.dumps(_without_none(table))
 
 
-def _toml(table: dict[str, Any], path: str) -> list[str]:
-    """Lines of a table: its values first, then its tables."""
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    lines = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in plain.items()
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: a key that is not there means it."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
         if value is not None
-    ]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            lines += ["", f"[{path}{key}]", *_toml(value, f"{path}{key}.")]
-    return lines
+    }

@@ -13,7 +13,7 @@ from crbench.board.markdown import markdown_table
 from crbench.board.published import published_lines
 from crbench.board.tables import DASH, millions, text_table
 from crbench.files import write_json, write_text
-from crbench.study.study import StudyCard
+from crbench.study.cards import StudyCard
 
 _PARAM_FILES = ("table-1.csv", "table-s5.csv")  # files that print a number of parameters
 _COUNTS = {

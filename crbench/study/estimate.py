@@ -17,11 +17,12 @@ from crbench.models.base import Step
 from crbench.models.registry import build_method, method_class
 from crbench.run.devices import full_precision, pick_device, precision_of
 from crbench.run.opened import band_counts
-from crbench.study.study import Job, Shelf
+from crbench.study.cards import Job
+from crbench.study.shelf import Shelf
 from crbench.training.step import Stepper
 
-PROBE_PAIRS = 8  # a first step this small shows whether whole batches can be afforded
-BUDGET_S = 5.0  # per card; an epoch that is shorter is run whole
+_PROBE_PAIRS = 8  # a first step this small shows whether whole batches can be afforded
+_BUDGET_S = 5.0  # per card; an epoch that is shorter is run whole
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Estimate:
     measured: int
     n_train: int
 
-    def said(self) -> str:
+    def basis(self) -> str:
         """What the figure rests on, for people."""
         if self.measured >= self.n_train:
             return "one epoch measured"
@@ -59,12 +60,12 @@ def measure_epoch(
         float(take(pairs.batch(rows), at)["loss"])  # waits for the device
         return time.perf_counter() - began
 
-    step(0, 0, min(PROBE_PAIRS, n))  # allocations, thread pools
-    probe = step(1, 0, min(PROBE_PAIRS, n))
-    if probe * size / PROBE_PAIRS > BUDGET_S:
-        return Estimate(probe * n / PROBE_PAIRS, PROBE_PAIRS, n)
+    step(0, 0, min(_PROBE_PAIRS, n))  # allocations, thread pools
+    probe = step(1, 0, min(_PROBE_PAIRS, n))
+    if probe * size / _PROBE_PAIRS > _BUDGET_S:
+        return Estimate(probe * n / _PROBE_PAIRS, _PROBE_PAIRS, n)
     spent, done = 0.0, 0
-    while done + size <= n and spent < BUDGET_S:
+    while done + size <= n and spent < _BUDGET_S:
         spent += step(2 + done // size, done, size)
         done += size
     whole = n // size * size  # the last, smaller batch of an epoch is left out
@@ -85,8 +86,8 @@ class Planned:
     source: str
 
 
-def plan(
-    found: Sequence[Job],
+def plan_runs(
+    jobs: Sequence[Job],
     shelf: Shelf,
     data: Cache | None,
     *,
@@ -99,16 +100,16 @@ def plan(
     Without a cache (``data`` None) nothing is run, and what has no record has no time.
     """
     lines = []
-    for card_digest in dict.fromkeys(job.card.digest for job in found):
-        group = [job for job in found if job.card.digest == card_digest]
-        card, there = group[0].card, [r for job in group if (r := shelf.get(job))]
-        epochs, missing = card.train.epochs, len(group) - len(there)
+    for card_digest in dict.fromkeys(job.card.digest for job in jobs):
+        same_card = [job for job in jobs if job.card.digest == card_digest]
+        card, there = same_card[0].card, [r for job in same_card if (r := shelf.get(job))]
+        epochs, missing = card.train.epochs, len(same_card) - len(there)
         trained = method_class(card).trained_by == "gradient" and epochs > 0
         epoch_s: float | None = None
         each, source = 0.0, "not trained by epochs"
         if trained and missing and data is not None:
             estimate = measure_epoch(card, data, device=device, threads=threads)
-            epoch_s, source = estimate.epoch_s, estimate.said()
+            epoch_s, source = estimate.epoch_s, estimate.basis()
             each = epochs * estimate.epoch_s
         elif there:
             each = sum(sum(r.timings.values()) for r in there) / len(there)
@@ -118,7 +119,14 @@ def plan(
             source = "no cache here to measure with"
         lines.append(
             Planned(
-                group[0].row, group[0].label, epochs, len(there), missing, epoch_s, each, source
+                same_card[0].row,
+                same_card[0].label,
+                epochs,
+                len(there),
+                missing,
+                epoch_s,
+                each,
+                source,
             )
         )
     return lines

@@ -1,7 +1,7 @@
 """One run of a study in a process of its own: train, evaluate, or say why not.
 
-``python -m crbench.study.job SPEC`` with SPEC a JSON object (see ``spec``). A process of its own
-means that a run that crashes or is killed for memory takes no other run along.
+``python -m crbench.study.job SPEC`` with SPEC a JSON object (see ``job_spec``). A process of its
+own means that a run that crashes or is killed for memory takes no other run along.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 from crbench.errors import UserError
 from crbench.files import HELD, write_json
 from crbench.machine import now_utc
-from crbench.study.study import RUNS, Job
+from crbench.study.cards import RUNS, Job
 
 
-def spec(
+def job_spec(
     job: Job,
     *,
     cache: Path,
@@ -47,7 +47,7 @@ def spec(
     }
 
 
-def command(job: dict[str, Any]) -> list[str]:
+def job_command(job: dict[str, Any]) -> list[str]:
     """The command that makes the same run by hand; it stands in the record."""
     words = ["crbench", "train", job["method"], job["dataset"]]
     words += ["--scale", job["scale"]] if job["scale"] else []
@@ -57,7 +57,7 @@ def command(job: dict[str, Any]) -> list[str]:
     return words
 
 
-def run(job: dict[str, Any]) -> None:
+def make_run(job: dict[str, Any]) -> None:
     """Train the run, going on where it stopped, and write its record."""
     from crbench.evaluation.evaluate import evaluate
     from crbench.run.folder import RunFolder
@@ -80,15 +80,15 @@ def run(job: dict[str, Any]) -> None:
     evaluate(out, cache=job["cache"], device=job["device"], quiet=True)
 
 
-def main(text: str) -> int:
+def run_job(text: str) -> int:
     """Run the job of a JSON spec; what went wrong is kept in its failure file."""
     job = json.loads(text)
     _end_with(job["parent"])
-    sys.argv = command(job)
+    sys.argv = job_command(job)
     failed = Path(job["failure"])
     failed.unlink(missing_ok=True)  # of an earlier try
     try:
-        run(job)
+        make_run(job)
     except KeyboardInterrupt:  # asked to stop: training has saved, nothing failed
         return 130
     except UserError as error:
@@ -121,4 +121,4 @@ def _end_with(parent: int | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(run_job(sys.argv[1]))

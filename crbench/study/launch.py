@@ -20,10 +20,10 @@ from crbench.errors import UserError
 from crbench.files import write_json
 from crbench.machine import now_utc
 
-POLL_S = 0.2
-GRACE_S = 120.0  # for a run that was asked to stop to write its checkpoint
+_POLL_S = 0.2
+_GRACE_S = 120.0  # for a run that was asked to stop to write its checkpoint
 # submitit's own are 5 minutes and 3 jobs, after which a run would count as failed
-JOB_MIN, JOBS = 24 * 60, 100
+_JOB_MIN, _JOBS = 24 * 60, 100
 Tell = Callable[[str, str, int | None], None]  # task name, "start" | "end" | "tick", exit code
 
 
@@ -34,12 +34,13 @@ def own_process(module: str, *words: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """A run to start: its name for people, its spec and where its output goes."""
 
     name: str
     spec: dict[str, Any]
     log: Path
+    epochs: int = 0  # that it trains
 
     @property
     def argv(self) -> list[str]:
@@ -47,16 +48,16 @@ class Task:
         return own_process("crbench.study.job", json.dumps(self.spec))
 
 
-def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:
+def launch_local(tasks: Sequence[RunTask], max_jobs: int, tell: Tell) -> dict[str, int]:
     """As processes of this machine. An interruption asks all of them to save and stop."""
-    waiting, running, codes = list(tasks), dict[str, tuple[Task, subprocess.Popen[bytes]]](), {}
+    waiting, running, codes = list(tasks), dict[str, tuple[RunTask, subprocess.Popen[bytes]]](), {}
     try:
         while waiting or running:
             while waiting and len(running) < max_jobs:
                 task = waiting.pop(0)
                 running[task.name] = (task, _start(task))
                 tell(task.name, "start", None)
-            time.sleep(POLL_S)
+            time.sleep(_POLL_S)
             tell("", "tick", None)
             for name, (task, process) in list(running.items()):
                 if (code := process.poll()) is not None:
@@ -67,7 +68,7 @@ def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:
     except BaseException:
         for _, process in running.values():
             process.terminate()
-        deadline = time.monotonic() + GRACE_S
+        deadline = time.monotonic() + _GRACE_S
         for _, process in running.values():
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -77,14 +78,14 @@ def local(tasks: Sequence[Task], max_jobs: int, tell: Tell) -> dict[str, int]:
     return codes
 
 
-def _start(task: Task) -> subprocess.Popen[bytes]:
+def _start(task: RunTask) -> subprocess.Popen[bytes]:
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with open(task.log, "ab") as log:
         # a session of its own: a Ctrl-C at the terminal reaches it through the study alone, once
         return subprocess.Popen(task.argv, stdout=log, stderr=log, start_new_session=True)
 
 
-def note_exit(task: Task, code: int) -> None:
+def note_exit(task: RunTask, code: int) -> None:
     """Keep why a run ended that could not say so itself: it was killed, or never began."""
     if code in (0, 130) or Path(task.spec["failure"]).is_file():
         return
@@ -120,8 +121,8 @@ class ClusterRun:
         return DelayedSubmission(ClusterRun(), argv)
 
 
-def slurm(
-    tasks: Sequence[Task],
+def launch_slurm(
+    tasks: Sequence[RunTask],
     max_jobs: int,
     tell: Tell,
     *,
@@ -144,21 +145,21 @@ def slurm(
         ) from None
     folder = Path("runs") / "slurm"
     try:
-        again = {f"{cluster}_max_num_timeout": JOBS}
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **again)
-        given = {key: _number(text) for key, text in (options or {}).items()}
-        executor.update_parameters(**{"timeout_min": JOB_MIN, **given})
+        limits = {f"{cluster}_max_num_timeout": _JOBS}
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **limits)
+        parameters = {key: _number(text) for key, text in (options or {}).items()}
+        executor.update_parameters(**{"timeout_min": _JOB_MIN, **parameters})
     except (RuntimeError, TypeError, NameError, ValueError) as error:
         raise UserError(
             f"cannot submit: {error}", where="--launcher slurm", fix="check --slurm KEY=VALUE"
         ) from None
-    waiting, running, codes = list(tasks), dict[str, tuple[Task, Any]](), {}
+    waiting, running, codes = list(tasks), dict[str, tuple[RunTask, Any]](), {}
     while waiting or running:
         while waiting and len(running) < max_jobs:
             task = waiting.pop(0)
             running[task.name] = (task, _submit(executor, task))
             tell(task.name, "start", None)
-        time.sleep(POLL_S if cluster != "slurm" else 10.0)
+        time.sleep(_POLL_S if cluster != "slurm" else 10.0)
         tell("", "tick", None)
         for name, (task, handle) in list(running.items()):
             if handle.done():
@@ -169,7 +170,7 @@ def slurm(
     return codes
 
 
-def _submit(executor: Any, task: Task) -> Any:
+def _submit(executor: Any, task: RunTask) -> Any:
     try:
         return executor.submit(ClusterRun(), task.argv)
     except (OSError, RuntimeError) as error:
@@ -180,7 +181,7 @@ def _submit(executor: Any, task: Task) -> Any:
         ) from None
 
 
-def _exit_code(task: Task, handle: Any) -> int:
+def _exit_code(task: RunTask, handle: Any) -> int:
     """The exit code of a cluster job; one that the cluster ended is a failure of its own."""
     try:
         return int(handle.result())
@@ -193,8 +194,3 @@ def _exit_code(task: Task, handle: Any) -> int:
 
 def _number(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text
-
-
-def parent() -> int:
-    """The process that local runs end with."""
-    return os.getpid()

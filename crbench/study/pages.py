@@ -27,7 +27,7 @@ from crbench.board.tables import (
 from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.scoring.intervals import Effect
-from crbench.study.study import StudyCard
+from crbench.study.cards import StudyCard
 from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable, served
 from crbench.words import arrow
 
@@ -60,7 +60,7 @@ def study_title(table: StudyTable) -> str:
     return f"{table.study.table}: {table.study.title}, on {data}{note}, scale {table.scale}"
 
 
-def ablate_command(
+def study_command(
     study: StudyCard, dataset: str, scale: str | None, overrides: Sequence[str]
 ) -> str:
     """The command that makes a table, without its number of seeds."""
@@ -83,7 +83,7 @@ def check_place(page: Path, call: str) -> None:
 def study_markdown(table: StudyTable, note: str = "") -> str:
     """The whole page of a study; ``note`` is the paragraph on what we make of it."""
     study = table.study
-    call = ablate_command(study, table.dataset, table.scale, table.overrides)
+    call = study_command(study, table.dataset, table.scale, table.overrides)
     parts = [
         f"# {study_title(table)}\n",
         f"{study.question}\n",

@@ -17,7 +17,8 @@ from crbench.board.published import PublishedRow, printed
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.scoring.intervals import Effect, over_seeds
-from crbench.study.study import RUNS, RowCard, Shelf, StudyCard, failure, row_jobs
+from crbench.study.cards import RUNS, RowCard, StudyCard, row_jobs
+from crbench.study.shelf import Shelf, last_failure
 from crbench.words import DIRECTIONS, arrow
 
 MEAN = "mean"  # a fifth column: the mean of the four directions
@@ -132,7 +133,7 @@ def _row(
     found = row_jobs(item, name, scale, seeds, overrides, name=name)
     records = {job.seed: record for job in found if (record := shelf.get(job))}
     missing = [job for job in found if job.seed not in records]
-    failed = {job.seed: said for job in missing if (said := failure(job, root))}
+    failed = {job.seed: said for job in missing if (said := last_failure(job, root))}
     parts = [f"seed {seed} failed: {said['what']}" for seed, said in failed.items()]
     if unmade := [str(job.seed) for job in missing if job.seed not in failed]:
         parts.append(f"seed {', '.join(unmade)} not run")

@@ -16,6 +16,7 @@ from crbench.board.tables import (
     text_table,
 )
 from crbench.board.terminal import terminal_table
+from crbench.study.cards import StudyCard
 from crbench.study.pages import (
     Key,
     bracketed_points,
@@ -24,7 +25,6 @@ from crbench.study.pages import (
     n_cell,
     study_title,
 )
-from crbench.study.study import StudyCard
 from crbench.study.table import StudyRow, StudyTable, served
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from crbench.cards import load_dataset
 from crbench.errors import UserError
-from crbench.study.study import RUNS, Shelf, load_study
+from crbench.study.cards import RUNS, load_study
+from crbench.study.shelf import Shelf
 from crbench.study.table import StudyTable, study_table
 
 

@@ -8,8 +8,9 @@ from crbench.board.leaderboard import BOARD_FILES, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import boards, read_records
 from crbench.cards import load_dataset
+from crbench.study.cards import load_study, study_jobs
 from crbench.study.pages import study_csv, study_markdown, study_title
-from crbench.study.study import Shelf, jobs, load_study
+from crbench.study.shelf import Shelf
 from crbench.study.table import study_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -78,8 +79,8 @@ def test_no_record_of_the_ablations_lies_unused() -> None:
     wanted = {
         job.record_name
         for name in STUDIES
-        for job in jobs(load_study(name), "ben-14k-twin", "tiny", 3)
+        for job in study_jobs(load_study(name), "ben-14k-twin", "tiny", 3)
     }
     there = {path.name for path in (ABLATIONS / "records").glob("*.json")}
-    base = {job.record_name for job in jobs(load_study("table-1"), card.name, "tiny", 3)}
+    base = {job.record_name for job in study_jobs(load_study("table-1"), card.name, "tiny", 3)}
     assert there == wanted - base

@@ -18,9 +18,10 @@ from crbench.cli import app
 from crbench.errors import UserError
 from crbench.files import held, read_json
 from crbench.records import read_record
-from crbench.study.ablate import settled, states
-from crbench.study.launch import ClusterRun, Task, note_exit, slurm
-from crbench.study.study import KIND, Job, Shelf, jobs, load_study, row_jobs
+from crbench.study.ablate import run_states, settled
+from crbench.study.cards import STUDIES, Job, load_study, row_jobs, study_jobs
+from crbench.study.launch import ClusterRun, RunTask, launch_slurm, note_exit
+from crbench.study.shelf import Shelf
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 TINY = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
@@ -54,7 +55,7 @@ set = ["loss.uni=0.0"]
 def test_every_card_is_found_and_its_rows_resolve() -> None:
     expected = {"cost", "table-1", "table-2", "table-3-mask", "table-3-depth", "table-s2a"}
     expected |= {"table-s2b", "table-s3", "table-s4", "table-s5", "own-prediction"}
-    assert set(names(KIND)) == expected
+    assert set(names(STUDIES)) == expected
     for name in expected:
         study = load_study(name)
         assert study.name == name
@@ -63,7 +64,7 @@ def test_every_card_is_found_and_its_rows_resolve() -> None:
                 load_method(row.method, scale=scale, overrides=row.set)
 
 
-@pytest.mark.parametrize("name", sorted(set(names(KIND)) - {"cost", "own-prediction"}))
+@pytest.mark.parametrize("name", sorted(set(names(STUDIES)) - {"cost", "own-prediction"}))
 def test_each_row_finds_its_published_line(name: str) -> None:
     study = load_study(name)
     for row in study.rows:
@@ -82,21 +83,23 @@ def test_the_tables_of_the_twin_are_22_distinct_cards() -> None:
     found = {
         job.card.digest
         for name in TINY
-        for job in jobs(load_study(name), "ben-14k-twin", "tiny", 1)
+        for job in study_jobs(load_study(name), "ben-14k-twin", "tiny", 1)
     }
     assert len(found) == 22
 
 
 def test_runs_are_distinct_and_come_seed_by_seed() -> None:
-    found = jobs(load_study("table-3-mask"), "ben-14k-twin", "tiny", 2)
+    found = study_jobs(load_study("table-3-mask"), "ben-14k-twin", "tiny", 2)
     assert [(job.row[-4:], job.seed) for job in found] == [
         ("0.25", 0), ("0.50", 0), ("0.75", 0), ("0.25", 1), ("0.50", 1), ("0.75", 1),
     ]  # fmt: skip
-    assert len(jobs(load_study("table-1"), "ben-14k-twin", "tiny", 3)) == 4 * 3 + 2  # closed forms
+    assert (
+        len(study_jobs(load_study("table-1"), "ben-14k-twin", "tiny", 3)) == 4 * 3 + 2
+    )  # closed forms
 
 
 def test_overrides_reach_all_rows_but_the_floors() -> None:
-    found = jobs(load_study("table-1"), "ben-14k-twin", "tiny", 1, ["train.epochs=3"])
+    found = study_jobs(load_study("table-1"), "ben-14k-twin", "tiny", 1, ["train.epochs=3"])
     assert {job.row: job.card.train.epochs for job in found} == {
         "REJEPA": 3, "X-JEPA": 3, "CR-JEPA": 3, "random encoder": 0, "band statistics": 0, "CCA": 0,
     }  # fmt: skip
@@ -110,13 +113,13 @@ def _job(*overrides: str, seed: int = 0) -> Job:
 def test_a_run_that_any_record_holds_is_there() -> None:
     card = load_dataset("ben-14k-twin")
     shelf = Shelf(card, card.protocol).fill([RESULTS / "records"])
-    assert [item.state for item in states([_job(), _job(seed=2)], shelf)] == ["there", "there"]
-    assert states([_job("loss.sig=0.021")], shelf)[0].state == "to run"
-    assert states([_job(seed=77)], shelf)[0].state == "to run"
+    assert [item.state for item in run_states([_job(), _job(seed=2)], shelf)] == ["there", "there"]
+    assert run_states([_job("loss.sig=0.021")], shelf)[0].state == "to run"
+    assert run_states([_job(seed=77)], shelf)[0].state == "to run"
     other = Shelf(card, card.protocol, cache_digest="0" * 64).fill([RESULTS / "records"])
-    assert states([_job()], other)[0].state == "to run"
+    assert run_states([_job()], other)[0].state == "to run"
     normalised = card.model_copy(update={"normalise": "published"})
-    assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).found
+    assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).records
 
 
 @pytest.mark.parametrize("changed", [{"finished": False}, {"checkpoint": "best"}])
@@ -134,7 +137,7 @@ def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, ob
         path.write_text(record.model_dump_json())
     for name, state in (("whole", "there"), ("part", "to run")):
         shelf = Shelf(card, card.protocol).fill([tmp_path / name])
-        assert states([_job()], shelf, tmp_path)[0].state == state
+        assert run_states([_job()], shelf, tmp_path)[0].state == state
 
 
 def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
@@ -212,8 +215,8 @@ def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
             "seed": seed, "out": f"run{seed}", "failure": f"failures/{seed}.json",
             "cache": str(twin_cache), "device": "cpu", "threads": 1, "parent": None,
         }  # fmt: skip
-        tasks.append(Task(f"task {seed}", about, tmp_path / f"{seed}.log"))
-    codes = slurm(tasks, 2, lambda *event: told.append(event), cluster="local")
+        tasks.append(RunTask(f"task {seed}", about, tmp_path / f"{seed}.log"))
+    codes = launch_slurm(tasks, 2, lambda *event: told.append(event), cluster="local")
     assert codes == {"task 0": 0, "task 1": 2}
     assert {event for event in told if event[0]} == {
         *((name, "start", None) for name in codes),
@@ -262,16 +265,16 @@ def test_a_cluster_job_asks_for_more_than_minutes(
         (tmp_path / name).write_text('#!/bin/sh\ncp "$1" asked\nexit 1\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    task = Task("one", {"failure": "f.json"}, tmp_path / "log")
+    task = RunTask("one", {"failure": "f.json"}, tmp_path / "log")
     for options, wanted in (({}, "--time=1440"), ({"timeout_min": "240"}, "--time=240")):
         with pytest.raises(UserError, match="cannot submit"):
-            slurm([task], 1, lambda *_: None, options=options)
+            launch_slurm([task], 1, lambda *_: None, options=options)
         assert f"{wanted}\n" in (tmp_path / "asked").read_text()
 
 
 def test_a_run_that_could_not_say_why_it_ended_is_a_failure_all_the_same(tmp_path: Path) -> None:
     failed = tmp_path / "failure.json"
-    task = Task("one", {"failure": str(failed)}, tmp_path / "log")
+    task = RunTask("one", {"failure": str(failed)}, tmp_path / "log")
     for code in (0, 130):  # made, or asked to stop
         note_exit(task, code)
         assert not failed.is_file()
@@ -283,10 +286,13 @@ def test_a_run_that_could_not_say_why_it_ended_is_a_failure_all_the_same(tmp_pat
 
 def test_a_begun_run_goes_on_with_its_own_threads(trained_run: Path, tmp_path: Path) -> None:
     job = _job()
-    assert settled(job, tmp_path, "auto", 7) == {"device": "auto", "threads": 7}
+    assert settled(job.folder(tmp_path), "auto", 7) == {"device": "auto", "threads": 7}
     shutil.copytree(trained_run, job.folder(tmp_path))
     threads = read_json(trained_run / "run.json")["threads"]
-    assert settled(job, tmp_path, "auto", threads + 7) == {"device": "cpu", "threads": threads}
+    assert settled(job.folder(tmp_path), "auto", threads + 7) == {
+        "device": "cpu",
+        "threads": threads,
+    }
 
 
 def test_runs_of_a_dataset_file_lie_under_its_name(tmp_path: Path) -> None:
@@ -320,9 +326,9 @@ def test_a_cluster_that_is_not_there_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
-    task = Task("one", {"failure": "f.json"}, tmp_path / "log")
+    task = RunTask("one", {"failure": "f.json"}, tmp_path / "log")
     with pytest.raises(UserError, match="cannot submit"):
-        slurm([task], 1, lambda *_: None)
+        launch_slurm([task], 1, lambda *_: None)
 
 
 def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:

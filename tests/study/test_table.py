@@ -15,8 +15,9 @@ from crbench.errors import UserError
 from crbench.files import write_json
 from crbench.records import Record
 from crbench.scoring.intervals import over_seeds
+from crbench.study.cards import Job, StudyCard, load_study, row_jobs
 from crbench.study.pages import study_csv, study_markdown, write_study
-from crbench.study.study import Job, Shelf, StudyCard, load_study, row_jobs
+from crbench.study.shelf import Shelf
 from crbench.study.table import study_json, study_table
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -33,7 +34,7 @@ def shelf(make_record: Callable[..., Record]) -> Shelf:
             record = make_record(
                 value=value, seed=seed, overrides=overrides, values={"ab": value - 0.1}
             )
-            found.found[record.method.digest, seed] = (Path(f"{seed}.json"), record)
+            found.records[record.method.digest, seed] = (Path(f"{seed}.json"), record)
     return found
 
 

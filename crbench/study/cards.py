@@ -1,21 +1,19 @@
 """Study cards: an ablation table of a paper as data, and the runs that it needs.
 
 A study has rows; a row is a method card with some keys changed. Rows that resolve to the same
-card are one run, and a run that any record already holds is not made again, whichever study or
-command made it.
+card are one run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from crbench.cards import (
-    DatasetCard,
     MethodCard,
     Strict,
     load_dataset,
@@ -24,10 +22,8 @@ from crbench.cards import (
     read_table,
 )
 from crbench.errors import UserError
-from crbench.files import read_json
-from crbench.records import Record, read_record
 
-KIND = "methods/studies"
+STUDIES = "methods/studies"
 RUNS = Path("runs/ablations")
 
 
@@ -74,7 +70,7 @@ class StudyCard(Strict):
 
 def load_study(name: str) -> StudyCard:
     """A study card by name or path; its rows are resolved when their runs are listed."""
-    return parse(StudyCard, read_table(KIND, name), where=f"study card '{name}'")
+    return parse(StudyCard, read_table(STUDIES, name), where=f"study card '{name}'")
 
 
 @dataclass(frozen=True)
@@ -143,89 +139,15 @@ def row_jobs(
     ]
 
 
-def jobs(
+def study_jobs(
     study: StudyCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
 ) -> list[Job]:
     """The distinct runs of a study, seed by seed, so that a whole table exists early."""
     if seeds < 1:
         raise UserError(f"seeds must be 1 or more, not {seeds}", where="--seeds")
-    found: dict[tuple[str, int], Job] = {}
+    distinct: dict[tuple[str, int], Job] = {}
     name = load_dataset(dataset).name
     for row in study.rows:
         for job in row_jobs(row, dataset, scale, seeds, overrides, name=name):
-            found.setdefault((job.card.digest, job.seed), job)
-    return sorted(found.values(), key=lambda job: job.seed)
-
-
-@dataclass
-class Shelf:
-    """Records that exist, found by card and seed, for one dataset as it is used.
-
-    ``cache_digest`` None takes the pixels of the newest record of the dataset: a table is made
-    anew from committed records without the cache. Cards are compared as they parse today, so that
-    a new key with a default does not disown old records.
-    """
-
-    dataset: DatasetCard
-    protocol: str
-    cache_digest: str | None = None
-    found: dict[tuple[str, int], tuple[Path, Record]] = field(default_factory=dict)
-
-    def fill(self, places: Iterable[Path]) -> Shelf:
-        """Read the records under ``places``; folders that do not exist hold none."""
-        fitting = [
-            (path, record)
-            for path in record_files(places)
-            if self._fits(record := read_record(path))
-        ]
-        fitting.sort(key=lambda item: (item[1].created, item[0].as_posix()))
-        if self.cache_digest is None and fitting:
-            self.cache_digest = fitting[-1][1].dataset.cache_digest
-        for path, record in fitting:
-            if record.dataset.cache_digest == self.cache_digest:
-                card = parse(MethodCard, record.method.card, where=str(path))
-                # the first made stays: a table must not change because a run was repeated
-                seed = record.training.seed if record.training else 0
-                self.found.setdefault((card.digest, seed), (path, record))
-        return self
-
-    def _fits(self, record: Record) -> bool:
-        """Whether a record is of this dataset, as it is used, and of a whole training."""
-        training, shown = record.training, {m: e.bands for m, e in record.modalities.items()}
-        return (
-            record.dataset.name == self.dataset.name
-            and record.protocol.name == self.protocol
-            and training is not None
-            and training.finished
-            and training.checkpoint == "last"
-            and record.approximate is None
-            and record.dataset.card.get("normalise") == self.dataset.normalise
-            and shown == {m: self.dataset.modality(m).used for m in ("a", "b")}
-        )
-
-    def get(self, job: Job) -> Record | None:
-        """The record of a run, or None."""
-        hit = self.found.get((job.card.digest, job.seed))
-        return hit[1] if hit else None
-
-    def path(self, job: Job) -> Path | None:
-        """Where that record lies."""
-        hit = self.found.get((job.card.digest, job.seed))
-        return hit[0] if hit else None
-
-
-def record_files(places: Iterable[Path]) -> Iterator[Path]:
-    """Records in folders of records and of runs; what else lies there is passed over."""
-    for place in filter(Path.is_dir, places):
-        yield from (path for path in sorted(place.rglob("*.json")) if _is_record(path))
-
-
-def _is_record(path: Path) -> bool:
-    data = read_json(path)
-    return isinstance(data, dict) and "scores" in data and "protocol" in data
-
-
-def failure(job: Job, root: Path = RUNS) -> dict[str, Any] | None:
-    """Why the last try of a run failed, or None."""
-    path = job.aside("failures", root)
-    return read_json(path) if path.is_file() else None
+            distinct.setdefault((job.card.digest, job.seed), job)
+    return sorted(distinct.values(), key=lambda job: job.seed)

@@ -1,4 +1,4 @@
-"""Commands on whole tables and on cost: ablate, profile."""
+"""``crbench ablate``: a table of the paper, from its missing runs to its page."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, CacheFile, Device, Quiet
-
-ABLATIONS = Path("results/ablations")
-
-Scale = Annotated[
-    str | None, typer.Option(help="Overlay of the method cards, e.g. tiny.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set one card key; repeatable.", show_default=False
-    ),
-]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)]
+from crbench.cli.options import (
+    ABLATIONS,
+    AsJson,
+    CacheFile,
+    Device,
+    Overrides,
+    Quiet,
+    Scale,
+    optional,
+    print_json,
+)
 
 
 class Launcher(enum.StrEnum):
@@ -32,15 +29,13 @@ class Launcher(enum.StrEnum):
     slurm = "slurm"
 
 
-def ablate(
+def ablate_command(
     study: Annotated[
         str, typer.Argument(help="Study card: a name or a .toml file.", show_default=False)
     ],
     dataset: Annotated[
         str | None,
-        typer.Option(
-            help="Dataset card; the published table's own by default.", show_default=False
-        ),
+        optional(help="Dataset card; the published table's own by default."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per row: seeds 0 to N − 1.")] = 3,
     scale: Scale = None,
@@ -54,22 +49,19 @@ def ablate(
     launcher: Annotated[Launcher, typer.Option(help="Where the runs are made.")] = Launcher.local,
     max_jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads of each run; cores / jobs.", show_default=False),
+        int | None, optional(min=1, help="CPU threads of each run; cores / jobs.")
     ] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="submitit parameter, e.g. slurm_partition=gpu; repeatable.",
-            show_default=False,
+        optional(
+            metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
         ),
     ] = None,
     device: Device = "auto",
     cache: CacheFile = None,
     out: Annotated[
         Path | None,
-        typer.Option(help=f"Folder of the table; {ABLATIONS}/DATASET.", show_default=False),
+        optional(help=f"Folder of the table; {ABLATIONS}/DATASET."),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -81,10 +73,9 @@ def ablate(
     """
     from crbench.cards import load_dataset
     from crbench.errors import UserError
-    from crbench.study.ablate import ablate as run_ablate
-    from crbench.study.ablate import shelf_of
-    from crbench.study.pages import ablate_command, check_place
-    from crbench.study.study import load_study
+    from crbench.study.ablate import run_study, shelf_of
+    from crbench.study.cards import load_study
+    from crbench.study.pages import check_place, study_command
 
     card = load_study(study)
     name = dataset or card.datasets[0]
@@ -104,10 +95,10 @@ def ablate(
         _plan(card, name, scale, seeds, sets, cache, device, threads, max_jobs, folder, as_json)
         return
     if out is None:
-        check_place(folder / f"{card.name}.md", ablate_command(card, title, scale, sets))
+        check_place(folder / f"{card.name}.md", study_command(card, title, scale, sets))
     codes: dict[str, int] = {}
     if not table:
-        codes = run_ablate(
+        codes = run_study(
             card,
             name,
             scale=scale,
@@ -118,7 +109,7 @@ def ablate(
             threads=threads,
             launcher=launcher.value,
             max_jobs=max_jobs,
-            options=_pairs(slurm),
+            options=_slurm_options(slurm),
             out=folder,
             quiet=quiet or as_json,
         )
@@ -127,31 +118,31 @@ def ablate(
     from crbench.study.table import study_json, study_table
 
     shelf, _ = shelf_of(name, cache, folder, need_cache=False)
-    found = study_table(card, shelf, scale=scale, seeds=seeds, overrides=sets)
-    paths = write_study(found, folder)
-    if found.record:
-        paths.append(write_picture(found, folder))
+    measured = study_table(card, shelf, scale=scale, seeds=seeds, overrides=sets)
+    paths = write_study(measured, folder)
+    if measured.record:
+        paths.append(write_picture(measured, folder))
     if as_json:
-        print(json.dumps(study_json(found), indent=2, ensure_ascii=False))
+        print_json(study_json(measured))
     else:
         from crbench.study.terminal import print_study
 
-        print_study(found)
+        print_study(measured)
         print("written: " + ", ".join(str(path) for path in paths))
     if any(codes.values()):
         raise typer.Exit(1)
 
 
-def _pairs(items: list[str] | None) -> dict[str, str]:
+def _slurm_options(items: list[str] | None) -> dict[str, str]:
     from crbench.errors import UserError
 
-    found = {}
+    options = {}
     for item in items or ():
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"'{item}' is no parameter", where="--slurm", fix="write key=value")
-        found[key] = value
-    return found
+        options[key] = value
+    return options
 
 
 def _plan(
@@ -169,16 +160,16 @@ def _plan(
 ) -> None:
     from crbench.machine import cores
     from crbench.study.ablate import shelf_of
-    from crbench.study.estimate import cache_or_none, plan
-    from crbench.study.study import jobs
+    from crbench.study.cards import study_jobs
+    from crbench.study.estimate import cache_or_none, plan_runs
 
     shelf, path = shelf_of(name, cache, folder, need_cache=False)
-    found = jobs(card, name, scale, seeds, sets)
+    jobs = study_jobs(card, name, scale, seeds, sets)
     each = threads or max(1, cores() // max_jobs)
     data = cache_or_none(path, name, cache)
-    lines = plan(found, shelf, data, device=device, threads=each)
+    lines = plan_runs(jobs, shelf, data, device=device, threads=each)
     if as_json:
-        print(json.dumps([vars(line) for line in lines], indent=2, ensure_ascii=False))
+        print_json([vars(line) for line in lines])
         return
     from crbench.study.terminal import print_plan
 
@@ -204,15 +195,14 @@ def _cost(
         words = [row.method, dataset, *(["--scale", scale] if scale else [])]
         words += [word for item in (*row.set, *sets) for word in ("--set", item)]
         words += ["--device", device, *(["--threads", str(threads)] if threads else [])]
-        found = {"row": row.name, **_profile_apart(words)}
-        found["published"] = published_cost(row.printed.get("method", ""), dataset)
-        rows.append(found)
+        published = published_cost(row.printed.get("method", ""), dataset)
+        rows.append({"row": row.name, **_profile_apart(words), "published": published})
     paths = write_cost(card, rows, dataset, folder)
     if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
-    for found in rows:
-        print_profile(found)
+    for figures in rows:
+        print_profile(figures)
     print("written: " + ", ".join(str(path) for path in paths))
 
 
@@ -226,55 +216,6 @@ def _profile_apart(words: list[str]) -> dict[str, Any]:
     command = own_process("crbench", "profile", *words, "--json")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
-        raise UserError(f"cannot profile {words[0]}: {said}", where=" ".join(words))
+        why = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
+        raise UserError(f"cannot profile {words[0]}: {why}", where=" ".join(words))
     return dict(json.loads(done.stdout))
-
-
-def profile(
-    method: Annotated[str, typer.Argument(help="Method card: a name or a .toml file.")],
-    dataset: Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")],
-    scale: Scale = None,
-    overrides: Overrides = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Images per batch of the throughput.", show_default=False),
-    ] = None,
-    timed: Annotated[
-        bool, typer.Option("--time/--no-time", help="Measure time and memory, or only count.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """What a method costs: parameters by part, operations, latency, throughput and memory.
-
-    Counts need no data and no memory; latency and throughput are measured on the device at hand.
-    """
-    from crbench.study.cost import print_profile, published_cost
-    from crbench.training.profile import profile as run_profile
-
-    found = run_profile(
-        method,
-        dataset,
-        scale=None if scale == "paper" else scale,
-        overrides=tuple(overrides or ()),
-        device=device,
-        threads=threads,
-        batch=batch,
-        timed=timed,
-    )
-    plain = found["scale"] == "paper" and not overrides  # what the paper's figures are of
-    found["published"] = published_cost(found["title"], dataset) if plain else []
-    if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print_profile(found)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this file's commands to ``app``."""
-    app.command(
-        epilog="Example: crbench ablate table-s3 --dataset ben-14k-twin --scale tiny --max-jobs 2"
-    )(ablate)
-    app.command(epilog="Example: crbench profile cr-jepa ben-14k --json")(profile)

@@ -1,0 +1,157 @@
+"""``crbench evaluate``: a run or anyone's embeddings, scored or compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crbench.cli.options import (
+    AsJson,
+    CacheFile,
+    Device,
+    Quiet,
+    Weights,
+    check_picture,
+    optional,
+    print_json,
+    refuse_options,
+)
+from crbench.errors import UserError
+
+
+def evaluate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH",
+            help="Run folder, or file of embeddings (.h5, .npz, .parquet). Several, or a quoted "
+            "pattern, with --compare: one training seed each.",
+            show_default=False,
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        optional(help="Dataset card of a file of embeddings."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        optional(help="What a file of embeddings goes by on boards."),
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        optional(
+            metavar="PATH",
+            help="Compare with this run or file on the same queries; repeatable, or a pattern.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        optional(help="Protocol of the dataset card, not its default."),
+    ] = None,
+    cache: CacheFile = None,
+    out: Annotated[
+        Path | None,
+        optional(help="Record file instead of the usual place."),
+    ] = None,
+    device: Device = "auto",
+    grid: Annotated[
+        Path | None,
+        optional(help="Also write a PNG of retrievals there."),
+    ] = None,
+    approximate: Annotated[
+        str | None,
+        optional(
+            metavar="ivf|hnsw",
+            help="Search the top k by this index of FAISS; no mAP, and the record is marked.",
+        ),
+    ] = None,
+    weights: Weights = "last",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Add a linear probe, a supervised reference.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a run or anyone's embeddings in four directions; leaves one record JSON.
+
+    With --compare: the differences of two, paired by query, and whether they are significant.
+    """
+    check_picture(grid)
+    if compare:
+        alone = {"--name": name, "--grid": grid, "--approximate": approximate, "--probe": probe}
+        refuse_options(alone, "does not go with --compare", fix="leave one of them out")
+        print_comparison(
+            paths, compare, dataset=dataset, protocol=protocol, cache=cache, out=out,
+            device=device, quiet=quiet or as_json, as_json=as_json,
+        )  # fmt: skip
+        return
+    from crbench.evaluation.evaluate import evaluate as run_evaluate
+    from crbench.run.ranks import joined
+
+    if len(paths) > 1:
+        raise UserError(
+            f"{len(paths)} runs at once",
+            where=paths[1],
+            fix="evaluate one at a time, or name others by --compare",
+        )
+    run = paths[0]
+    if grid is not None and run.is_file():
+        raise UserError("a grid is drawn of a run", where=run, fix="leave out --grid")
+    with joined() as ranks:
+        record = run_evaluate(
+            run,
+            dataset=dataset,
+            name=name,
+            protocol=protocol,
+            cache=cache,
+            out=out,
+            device=device,
+            approximate=approximate,
+            probe=probe,
+            ranks=ranks,
+            quiet=quiet or as_json,
+            weights=weights,
+        )
+    if not ranks.first:
+        return
+    if as_json:
+        print(record.model_dump_json(indent=2))
+    else:
+        from crbench.board.rows import boards
+        from crbench.board.terminal import print_boards
+
+        print_boards(boards([record]))
+    if grid is not None:
+        from crbench.draw.grids import run_grid
+
+        print(run_grid(run, grid, record=record, cache=cache))
+
+
+def print_comparison(
+    a: list[Path],
+    b: list[Path],
+    *,
+    dataset: str | None,
+    protocol: str | None,
+    cache: Path | None,
+    out: Path | None,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Compare, print the table or JSON, and write the JSON to ``out`` if given."""
+    from crbench.board.comparison import comparison_data, print_comparison_table
+    from crbench.evaluation.compare import compare_runs
+    from crbench.files import write_json
+
+    comparison = compare_runs(
+        a, b, dataset=dataset, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet
+    )
+    if out is not None:
+        write_json(out, comparison_data(comparison))
+    if as_json:
+        print_json(comparison_data(comparison))
+    else:
+        print_comparison_table(comparison)

@@ -1,0 +1,116 @@
+"""``crbench train``: a method on a dataset's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crbench.cli.options import (
+    CacheFile,
+    DatasetName,
+    Device,
+    Epochs,
+    MethodName,
+    Overrides,
+    Quiet,
+    Scale,
+    Seed,
+    Threads,
+    optional,
+)
+
+
+def train_command(
+    method: MethodName,
+    dataset: DatasetName,
+    scale: Scale = None,
+    overrides: Overrides = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, optional(help="Run folder instead of the usual one under runs.")
+    ] = None,
+    cache: CacheFile = None,
+    bands: Annotated[
+        list[str] | None,
+        optional(
+            metavar="a=VH,VV",
+            help="Bands of a sensor that the model sees, in its order; repeatable.",
+        ),
+    ] = None,
+    loading: Annotated[
+        str, typer.Option(help="Pixels in memory, streamed, or auto: in memory if they fit.")
+    ] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    threads: Threads = None,
+    eval_every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Score the validation split every N epochs.")
+    ] = 0,
+    keep_last: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Checkpoints kept to go on from.")
+    ] = 1,
+    keep_best: Annotated[
+        str | None,
+        optional(
+            metavar="METRIC",
+            help="Keep the weights of the best epoch too, by --eval-every, e.g. map.",
+        ),
+    ] = None,
+    stop_on_collapse: Annotated[
+        bool,
+        typer.Option("--stop-on-collapse", help="End with exit code 3 if embeddings collapse."),
+    ] = False,
+    track: Annotated[
+        list[str] | None,
+        optional(
+            metavar="tensorboard|wandb|trackio",
+            help="Log there too, beside metrics.jsonl; repeatable.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a method on a dataset's cache; leaves a run folder with weights and metrics.
+
+    Exit codes: 2 bad input or a loss that is not finite, 3 collapse (--stop-on-collapse), 130
+    stopped by a signal, saved.
+    """
+    from crbench.draw.curves import after_training
+    from crbench.run.folder import Options
+    from crbench.run.ranks import joined
+    from crbench.training.loop import train as run_train
+
+    options = Options(
+        eval_every=eval_every,
+        keep_last=keep_last,
+        keep_best=keep_best,
+        stop_on_collapse=stop_on_collapse,
+        track=track or [],
+    )
+    with joined() as ranks:
+        folder = run_train(
+            method,
+            dataset,
+            scale=scale,
+            overrides=tuple(overrides or ()),
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            out=out,
+            cache=cache,
+            resume=resume,
+            quiet=quiet,
+            threads=threads,
+            bands=tuple(bands or ()),
+            loading=loading,
+            ranks=ranks,
+            options=options,
+        )
+    if not ranks.first:
+        return
+    after_training(folder)
+    print(folder)
+    if not quiet:
+        print(f"next: crbench evaluate {folder}")
