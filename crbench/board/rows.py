@@ -18,8 +18,8 @@ from crbench.errors import UserError
 from crbench.records import Record, read_record
 from crbench.words import DIRECTIONS
 
-KINDS = ("method", "external", "floor")  # in the order of a board
-FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
+_KINDS = ("method", "external", "floor")  # in the order of a board
+_FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
@@ -192,7 +192,7 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
 def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
     """Mark the cells of a method whose interval reaches down into the untrained encoder's, and the
     row where all four directions do."""
-    floor = next((other for other in rows if other.name == FLOOR), None)
+    floor = next((other for other in rows if other.name == _FLOOR), None)
     if floor is None or row.kind == "floor":
         return row
     low = set()
@@ -219,7 +219,7 @@ def _chance(record: Record) -> Row:
 
 def _order(row: Row, metric: str) -> tuple[int, float, str]:
     """Methods first, then embeddings of others, then floors, each from the best mean down."""
-    return (KINDS.index(row.kind), -(average(row, metric) or 0.0), row.label)
+    return (_KINDS.index(row.kind), -(average(row, metric) or 0.0), row.label)
 
 
 def _best(rows: Sequence[Row]) -> frozenset[tuple[str, str, str]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from scipy.stats import ttest_1samp
 
-from crbench.board.tables import points
 from crbench.cards import load_dataset
 from crbench.errors import UserError
 from crbench.files import write_json
@@ -115,11 +113,6 @@ def test_a_row_that_finds_no_published_line_is_an_error(shelf: Shelf) -> None:
     wrong = study.model_copy(update={"rows": [row, *study.rows[1:]]})
     with pytest.raises(UserError, match="'pred \\+ cross' finds no line"):
         study_table(wrong, shelf, scale="tiny", seeds=3)
-
-
-def test_points_have_a_sign() -> None:
-    assert (points(0.0123), points(-0.5), points(0.0)) == ("+1.2", "−50.0", "+0.0")
-    assert not math.isnan(float(points(-0.5).replace("−", "-")))
 
 
 def test_a_dataset_that_no_table_knows_has_no_published_column() -> None:

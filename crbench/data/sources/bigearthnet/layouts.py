@@ -211,11 +211,11 @@ def _packaged(folder: Path) -> Layout:
 def _v2(folder: Path) -> Layout:
     path = folder / "metadata.parquet"
     try:
-        import pandas as pd
+        import pyarrow.parquet as pq
 
         columns = ["patch_id", "labels", "s1_name", "s2v1_name"]
-        table = pd.read_parquet(path, columns=columns, engine="pyarrow")
-        rows = list(zip(*(table[name].tolist() for name in columns), strict=True))
+        table = pq.read_table(path, columns=columns)
+        rows = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
         ids = [canonical(str(row[3])) for row in rows]
         labels = {name: [str(x) for x in row[1]] for name, row in zip(ids, rows, strict=True)}
     except ImportError as error:

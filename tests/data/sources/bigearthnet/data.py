@@ -161,7 +161,8 @@ def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def write_v2(folder: Path, made: Sequence[Patch]) -> Path:
     """``BigEarthNet-S2/<scene>/<patch>/…``, ``BigEarthNet-S1/…`` and ``metadata.parquet``."""
-    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     for patch in made:
         scene = patch.v2.rsplit("_", 2)[0]
@@ -183,7 +184,7 @@ def write_v2(folder: Path, made: Sequence[Patch]) -> Path:
         "contains_seasonal_snow": [False] * len(made),
         "contains_cloud_or_shadow": [False] * len(made),
     }
-    pd.DataFrame(columns).to_parquet(folder / "metadata.parquet", engine="pyarrow")
+    pq.write_table(pa.table(columns), folder / "metadata.parquet")
     return folder
 
 

@@ -1,0 +1,126 @@
+"""The table object and its writers on strange data: what breaks no table, in any format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rich.console import Console
+
+from crbench.board.html import TEMPLATES
+from crbench.board.latex import latex_label, latex_table
+from crbench.board.markdown import markdown_table
+from crbench.board.tables import (
+    Column,
+    Table,
+    TableCell,
+    TableRow,
+    csv_of,
+    points,
+    score_text,
+    text_table,
+)
+from crbench.board.terminal import terminal_table
+
+EVIL = "a|b & c$ <i> {x}_1 [red]no[/red]"
+LONG = "a very long name of a method " * 8
+
+
+def table(rows: int = 1, label: str = "ours", title: str = "F1") -> Table:
+    cells = (
+        score_text(-0.125, 0.5, interval=("-20.0", "3.0"), signs="≈", best=True, sort="-0.125"),
+        TableCell(),
+    )
+    made = tuple(
+        TableRow(f"{label}{n}" if rows > 1 else label, cells, ("method", "floor")[n % 2], (EVIL,))
+        for n in range(rows)
+    )
+    columns = (Column("method", right=False), Column(EVIL), Column("hidden", brief=False))
+    return Table(title, columns, made, notes=("see `x_1`",), marked=True)
+
+
+def shown(value: Table, width: int = 200, *, lined: bool = True) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(terminal_table(value, lined=lined))
+    return console.export_text()
+
+
+def html(value: Table) -> str:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    source = '{% import "tables.html" as tables %}{{ tables.sorted(table, "data", "F1") }}'
+    return made.from_string(source).render(table=value)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("label", ["ours", LONG, EVIL])
+def test_every_writer_writes_every_row(rows: int, label: str) -> None:
+    made = table(rows, label)
+    lines = markdown_table(made).splitlines()
+    assert len(lines) == rows + 2 and {line.count("|") for line in lines} == {5}
+    tex = latex_table(made, "caption", "tab:x")
+    body = tex.split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
+    assert body.count("\\\\\n") == rows
+    assert body.count(r"\midrule") == rows - 1, "a line wherever the kind changes"
+    assert html(made).count('<th scope="row">') == rows
+    assert shown(made).count("-12.5") == rows
+
+
+def test_markdown_holds_a_value_its_spread_sign_and_interval() -> None:
+    head, rule, line = markdown_table(table()).splitlines()
+    assert head.startswith("| method | a&#124;b &amp; c$ &lt;i>") and head.endswith("| marks |")
+    assert rule == "| --- | ---: | ---: | ---: |"
+    assert "| **-12.5 ± 50.0**≈<br><sub>[-20.0, 3.0]</sub> | – |" in line
+
+
+def test_latex_escapes_heads_cells_marks_and_captions() -> None:
+    text = latex_table(table(label=EVIL), EVIL, latex_label("A b", "", "F1@5"))
+    assert r"\label{tab:a-b-f1-5}" in text
+    assert r"\textbf{-12.5} {\scriptsize$\pm$50.0}$^{\approx}$\\{\tiny [-20.0, 3.0]}" in text
+    assert r"see \texttt{x\_1}" in text
+    assert not re.findall(r"(?<!\\)_|(?<!\\)\|", text.replace(r"\linewidth", ""))
+    assert latex_table(table(), "c", "l", ["given"]).count(r"\item given") == 1
+
+
+def test_html_escapes_and_gives_the_page_its_hooks() -> None:
+    text = html(table(label=EVIL))
+    assert "<i>" not in text and "&lt;i&gt;" in text
+    assert 'data-v="-0.125" class="best"' in text and "<td>–</td>" in re.sub(r"\s", "", text)
+    assert '<span class="mark">' in text
+
+
+def test_the_terminal_shows_brief_columns_and_never_reads_a_name_as_markup() -> None:
+    text = shown(table(label=EVIL, title=EVIL))
+    assert "hidden" not in text and "[red]no[/red]" in text
+    assert text.splitlines()[0].strip().startswith("a|b & c$"), "the title of a lined table"
+    assert EVIL in shown(table(), lined=False).replace("\n", " "), "the marks under the label"
+    assert "-20.0–3.0" in text
+
+
+def test_floors_are_named_and_tags_are_for_pages() -> None:
+    row = TableRow("CCA", (TableCell(),), "floor", tag="floor")
+    value = Table("t", (Column("method"), Column("x")), (row,))
+    assert "CCA (floor)" in markdown_table(value) and "CCA (floor)" not in html(value)
+    assert '<span class="tag">floor</span>' in html(value)
+
+
+def test_text_tables_set_left_what_is_named() -> None:
+    value = text_table("t", ["row", "n", "note"], [["a", "1", "b"]], left=["note"])
+    assert markdown_table(value).splitlines()[1] == "| --- | ---: | --- |"
+    assert "| a | 1 | b |" in markdown_table(value)
+    assert "row" in shown(text_table("t", ["row"], [])), "a table without rows has its head"
+
+
+def test_csv_has_six_decimals_counts_as_they_are_and_holes() -> None:
+    text = csv_of(["a", "b", "c", "d"], [{"a": -0.5, "b": 3, "c": EVIL}, {"a": None}])
+    assert text.splitlines()[1].startswith("-0.500000,3,")
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["c"] == EVIL and set(second.values()) == {""}
+
+
+def test_points_have_a_sign() -> None:
+    assert (points(0.0123), points(-0.5), points(0.0)) == ("+1.2", "−50.0", "+0.0")
