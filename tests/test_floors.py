@@ -58,6 +58,14 @@ def test_every_file_stands_on_a_floor() -> None:
     assert not homeless
 
 
+def test_contributing_shows_the_stages_in_their_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`?\w+`?) \| (.+?) \|", text, flags=re.MULTILINE)
+    shown = dict(row for row in rows if row[0] != "stage")
+    assert re.findall(r"\w+", shown.pop("ground")) == list(GROUND)
+    assert [name.strip("`") for name in shown] == list(STAGES)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_imports_from_lower_floors_only(path: Path) -> None:
     own = floor(module(path))
