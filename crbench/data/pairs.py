@@ -80,8 +80,8 @@ class Pairs:
 
     def batches(self, blocks: Sequence[np.ndarray]) -> Iterator[dict[str, Tensor]]:
         """``batch`` of every block of positions, in order; streamed pixels are read ahead."""
-        with contextlib.closing(self.native(blocks)) as found:
-            for block, native in zip(blocks, found, strict=True):
+        with contextlib.closing(self.native(blocks)) as stream:
+            for block, native in zip(blocks, stream, strict=True):
                 yield self._whole(block, native)
 
     def native(self, blocks: Sequence[np.ndarray]) -> Generator[dict[str, Tensor], None, None]:
@@ -95,9 +95,9 @@ class Pairs:
             yield {which: store.take(block) for which, store in self.stores.items()}
 
     def _whole(self, positions: np.ndarray, native: dict[str, Tensor]) -> dict[str, Tensor]:
-        found = {which: self._normalised(which, pixels) for which, pixels in native.items()}
+        images = {which: self._normalised(which, pixels) for which, pixels in native.items()}
         rows = torch.from_numpy(self.rows[positions])
-        return {**found, "keys": self.keys[upload(positions, self.device)], "rows": rows}
+        return {**images, "keys": self.keys[upload(positions, self.device)], "rows": rows}
 
     def _normalised(self, modality: str, native: Tensor) -> Tensor:
         if native.dtype == torch.int16:  # uint16 in disguise, see stores

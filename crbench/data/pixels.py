@@ -150,7 +150,7 @@ def _by_system(
     ``AHEAD`` blocks; while it holds them all, asking would only cost time."""
     with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as opened:
         files = {s: opened.enter_context(open(s.cache.path, "rb")) for s in stores.values()}
-        asked, last = 0, None
+        requested, last = 0, None
 
         def ask(start: int, stop: int) -> None:
             for block in blocks[start:stop]:
@@ -159,15 +159,15 @@ def _by_system(
 
         for k, block in enumerate(blocks):
             before = from_disk()
-            found = {name: store.take(block) for name, store in stores.items()}
+            batch = {name: store.take(block) for name, store in stores.items()}
             waited = from_disk() > before
-            yield found
-            del found  # so that the next block may lie in the same memory
+            yield batch
+            del batch  # so that the next block may lie in the same memory
             if waited and (last is None or last.done()):
                 if last is not None:
                     last.result()
-                start, asked = max(asked, k + 1), k + 1 + AHEAD
-                last = pool.submit(ask, start, asked)
+                start, requested = max(requested, k + 1), k + 1 + AHEAD
+                last = pool.submit(ask, start, requested)
         if last is not None:
             last.result()
 

@@ -28,9 +28,9 @@ def checked_arrays(
     for name, (shape, dtype) in wanted.items():
         array = getattr(block, name)
         if array is None or array.shape != shape or array.dtype.newbyteorder("<") != dtype:
-            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            have = "nothing" if array is None else f"{array.dtype} {array.shape}"
             raise UserError(
-                f"{name} of rows {start} to {stop - 1} is {found}, the card says {dtype} {shape}",
+                f"{name} of rows {start} to {stop - 1} is {have}, the card says {dtype} {shape}",
                 where=source.description,
                 fix="correct the card's size, bands or dtype",
             )

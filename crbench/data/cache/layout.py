@@ -115,10 +115,10 @@ def _dataset(
 
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The arrays that digests are kept of, by the name under which they are kept."""
-    found = {"a": file["a/images"], "b": file["b/images"], "ids": file["ids"]}
-    found["split"] = file["split"]
-    found |= {name: file[name] for name in ("labels", "groups") if name in file}
-    return found
+    by_name = {"a": file["a/images"], "b": file["b/images"], "ids": file["ids"]}
+    by_name["split"] = file["split"]
+    by_name |= {name: file[name] for name in ("labels", "groups") if name in file}
+    return by_name
 
 
 def spans(path: Path) -> dict[str, Span]:

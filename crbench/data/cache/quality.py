@@ -20,11 +20,11 @@ _STD_OFF = 2.0  # factor
 
 def oddities(cache: Cache, scans: dict[str, Scan]) -> list[str]:
     """Everything that is odd, in words, from a scan of the whole cache."""
-    found = [] if cache.card.synthetic else far_from_published(cache)
+    notes = [] if cache.card.synthetic else far_from_published(cache)
     for which in ("a", "b"):
-        found += _dull_patches(cache, which, scans[which])
+        notes += _dull_patches(cache, which, scans[which])
     checks = {which: scans[which].checks for which in ("a", "b")}
-    return found + duplicates(cache, checks) + neighbours(cache)
+    return notes + duplicates(cache, checks) + neighbours(cache)
 
 
 def far_from_published(cache: Cache) -> list[str]:
@@ -33,7 +33,7 @@ def far_from_published(cache: Cache) -> list[str]:
     Much is: the mean by more than half the published standard deviation, or the standard deviation
     by more than a factor of two.
     """
-    found = []
+    notes = []
     for which in ("a", "b"):
         group, modality = cache.attributes[which], cache.card.modality(which)
         if "published_mean" not in group:
@@ -49,12 +49,12 @@ def far_from_published(cache: Cache) -> list[str]:
                     f"{band} {mean:,.2f} ± {std:,.2f}, published {old_mean:,.2f} ± {old_std:,.2f}"
                 )
         if bands:
-            found.append(
+            notes.append(
                 f"{which}: statistics of the train split are far from the published ones (mean by "
                 f"more than {_MEAN_OFF:g} sd, or sd by more than a factor of {_STD_OFF:g}): "
                 + "; ".join(bands)
             )
-    return found
+    return notes
 
 
 def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
@@ -66,14 +66,14 @@ def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
         int(row): ", ".join(band for band, same in zip(bands, flat[row], strict=True) if same)
         for row in np.flatnonzero(flat.any(1) & ~empty)
     }
-    found = []
+    notes = []
     if empty.any():
         listed = _listing(f"'{cache.ids[row]}'" for row in np.flatnonzero(empty))
-        found.append(f"{which}: {int(empty.sum())} empty (all zero): {listed}")
+        notes.append(f"{which}: {int(empty.sum())} empty (all zero): {listed}")
     if names:
         listed = _listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
-        found.append(f"{which}: {len(names)} with a constant band: {listed}")
-    return found
+        notes.append(f"{which}: {len(names)} with a constant band: {listed}")
+    return notes
 
 
 def not_finite(cache: Cache, which: str, scan: Scan) -> list[str]:
@@ -91,7 +91,7 @@ def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
     ``checks`` (N, 8) uint8: 64-bit BLAKE2b digests of the samples' pixels; two different samples
     among 80,000 share one with a probability of 2e-10.
     """
-    found = []
+    notes = []
     for which, digests in checks.items():
         keys = np.ascontiguousarray(digests).view(np.uint64).reshape(-1)
         order = np.argsort(keys, kind="stable")
@@ -104,10 +104,10 @@ def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
             listed = _listing(
                 " = ".join(f"'{cache.ids[r]}' ({cache.split[r]})" for r in rows) for rows in across
             )
-            found.append(f"{which}: {len(across)} images stand in more than one split: {listed}")
+            notes.append(f"{which}: {len(across)} images stand in more than one split: {listed}")
         if inside := len(groups) - len(across):
-            found.append(f"{which}: {inside} images stand more than once in their split")
-    return found
+            notes.append(f"{which}: {inside} images stand more than once in their split")
+    return notes
 
 
 def neighbours(cache: Cache) -> list[str]:

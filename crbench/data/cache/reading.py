@@ -295,6 +295,6 @@ def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "published_std": modality.std,
         }
         for key in ("min", "max", "invalid"):  # absent in caches of the first builds
-            found = group.get(key)
-            info["modalities"][which][key] = None if found is None else np.asarray(found).tolist()
+            value = group.get(key)
+            info["modalities"][which][key] = None if value is None else np.asarray(value).tolist()
     return info

@@ -77,9 +77,9 @@ def scan(
 
 def _invalid(block: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Share of invalid pixels per sample and band (n, C); looks only where there may be some."""
-    found = np.zeros(low.shape)
+    shares = np.zeros(low.shape)
     odd = ~np.isfinite(low).all(1) | ~np.isfinite(high).all(1) | ((low <= 0) & (high >= 0)).all(1)
     for row in np.flatnonzero(odd):
         pixels = block[row]
-        found[row] = (~np.isfinite(pixels) | (pixels == 0).all(0)).mean((1, 2))
-    return found
+        shares[row] = (~np.isfinite(pixels) | (pixels == 0).all(0)).mean((1, 2))
+    return shares

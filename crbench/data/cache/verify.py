@@ -83,9 +83,9 @@ def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[li
     except HDF5_ERRORS as error:
         return [f"the structure of the file is damaged ({brief(error)})"], []
     problems = [] if header_sound else ["the attributes (card, bands, statistics) are damaged"]
-    for name, found in scans.items():
-        rows = np.flatnonzero((found.checks != stored[name]).any(1))
-        if found.sha256 != cache.array_digests.get(name):
+    for name, result in scans.items():
+        rows = np.flatnonzero((result.checks != stored[name]).any(1))
+        if result.sha256 != cache.array_digests.get(name):
             problems += _named(cache, name, rows, "is damaged")
             if not len(rows):
                 problems.append(f"{name}: the digest of the array does not fit its bytes")

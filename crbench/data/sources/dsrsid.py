@@ -87,11 +87,11 @@ def _labels(file: h5py.File, card: DatasetCard, path: Path) -> np.ndarray:
     flat = array.dtype.kind in "iuf" and array.size == max(array.shape, default=0) > 0
     values = np.asarray(array[...]).reshape(-1) if flat else np.zeros(1)
     if not flat or not np.isin(values, np.arange(1, top + 1)).all():
-        found = f"{array.dtype} {array.shape}"
+        have = f"{array.dtype} {array.shape}"
         if flat:
-            found += f" from {values.min():g} to {values.max():g}"
+            have += f" from {values.min():g} to {values.max():g}"
         raise UserError(
-            f"'{_NAMES['labels']}' is {found}, expected one whole number of 1 to {top} a pair",
+            f"'{_NAMES['labels']}' is {have}, expected one whole number of 1 to {top} a pair",
             where=path,
             fix="take the file as its authors give it",
         )

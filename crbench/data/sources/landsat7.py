@@ -38,8 +38,8 @@ def open_landsat7(card: DatasetCard, source_dir: Path | None) -> Source:
     """Tiles of all scenes, scene by scene, row by row; ids as ``scene03_r05_c11``, from 0 on."""
     table = parse(_LandsatTable, card.source, where=f"{card.name}, [source]")
     folder = find_folder(card, source_dir, table.folder, "cropped/*_pan.mat") / "cropped"
-    found = (re.fullmatch(r"(\d+)_pan\.mat", path.name) for path in folder.glob("*_pan.mat"))
-    numbers = sorted(int(match[1]) for match in found if match)
+    matches = (re.fullmatch(r"(\d+)_pan\.mat", path.name) for path in folder.glob("*_pan.mat"))
+    numbers = sorted(int(match[1]) for match in matches if match)
     if len(numbers) != len(card.labels.classes):
         raise UserError(
             f"{len(numbers)} scenes are there, the card names {len(card.labels.classes)}",
@@ -98,8 +98,8 @@ def _load(path: Path, which: str) -> np.ndarray:
         ) from error
     image = content.get(key)
     if image is None or image.shape != shape or image.dtype != np.uint8:
-        found = "is missing" if image is None else f"is {image.dtype} {image.shape}"
-        raise UserError(f"'{key}' {found}, expected uint8 {shape}", where=path)
+        have = "is missing" if image is None else f"is {image.dtype} {image.shape}"
+        raise UserError(f"'{key}' {have}, expected uint8 {shape}", where=path)
     return np.asarray(image)
 
 

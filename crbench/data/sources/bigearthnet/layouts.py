@@ -111,16 +111,16 @@ def find_layout(source_dir: Path | None, card: str) -> Layout | list[Path]:
         raise UserError("no such folder", where=source_dir, fix="give the folder of the raw data")
     folders = [source_dir, *_children(source_dir)]
     fitting = [(folder, [form for form in FORMS if form[1](folder)]) for folder in folders]
-    found = [(folder, forms[0]) for folder, forms in fitting if forms]
-    if len(found) > 1:
-        named = "; ".join(f"{form[0]} in {folder}" for folder, form in found)
+    sets = [(folder, forms[0]) for folder, forms in fitting if forms]
+    if len(sets) > 1:
+        named = "; ".join(f"{form[0]} in {folder}" for folder, form in sets)
         raise UserError(
             f"more than one set of raw data is here: {named}",
             where=source_dir,
             fix="name one of these folders with --source",
         )
-    if found:
-        folder, form = found[0]
+    if sets:
+        folder, form = sets[0]
         return form[2](folder)
     files = sorted(path for path in source_dir.iterdir() if path.name.endswith(_ARCHIVES))
     if files:

@@ -116,10 +116,10 @@ def wanted(members: str, sha256: str | None = None) -> Wanted | None:
         return None
     if members == SHIPPED:
         return shipped()
-    found = listed(Path(members))
+    choice = listed(Path(members))
     if sha256 is not None and sha256_file(members) != sha256:
         raise UserError("the list of members has changed", where=members, fix="give it again")
-    return found
+    return choice
 
 
 def splits(ids: list[str], known: Mapping[str, str], seed: int) -> list[str]:

@@ -203,14 +203,14 @@ def _json(layout: Layout, patch: str) -> dict[str, Any]:
         return {}
     where = layout.store.where(name, JSON)
     try:
-        found = json.loads(layout.store.fetch(name, JSON))
+        metadata = json.loads(layout.store.fetch(name, JSON))
     except ValueError as error:
         raise UserError(
             f"not a JSON file ({error})", where=where, fix="get the file again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise UserError("no table of metadata", where=where, fix="get the file again")
-    return found
+    return metadata
 
 
 def _missing_error(chosen: _Chosen, layout: Layout) -> UserError:

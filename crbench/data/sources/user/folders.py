@@ -147,18 +147,18 @@ def _root(card: DatasetCard, source_dir: Path | None) -> Path:
 def _labels(
     card: DatasetCard, table: _FoldersTable, root: Path, files: dict[str, dict[str, Path]]
 ) -> Labels:
-    found = [root / (table.labels or "labels.csv")]
-    if table.labels and not found[0].is_file():
-        found = [] if Path(table.labels).is_absolute() else sorted(root.glob(table.labels))
-    if not found:
+    paths = [root / (table.labels or "labels.csv")]
+    if table.labels and not paths[0].is_file():
+        paths = [] if Path(table.labels).is_absolute() else sorted(root.glob(table.labels))
+    if not paths:
         raise UserError(f"no file '{table.labels}'", where=root, fix="correct source.labels")
-    if found[0].suffix == ".csv" and found[0].is_file():
-        return from_csv(found[0], card.labels)
+    if paths[0].suffix == ".csv" and paths[0].is_file():
+        return from_csv(paths[0], card.labels)
     if not table.labels:
         top = len(card.labels.classes)
-        found = [p for p in sorted(root.glob("*.txt")) if top and looks_like_list(p, top)]
-    if found:
-        return from_lists(found, card.labels)
+        paths = [p for p in sorted(root.glob("*.txt")) if top and looks_like_list(p, top)]
+    if paths:
+        return from_lists(paths, card.labels)
     return from_folders(sorted({*files["a"], *files["b"]}), card.labels, root)
 
 
@@ -202,12 +202,12 @@ def _found(
     """What lies there: the layout, and of each modality its folder, formats and first image."""
     lines = [f"layout: {labels.layout}, {len(pairs.keys):,} pairs"]
     for which in MODALITIES:
-        found = pairs.files[which]
-        with opened_image(found[pairs.keys[0]], most=room(card.modality(which))) as image:
+        files = pairs.files[which]
+        with opened_image(files[pairs.keys[0]], most=room(card.modality(which))) as image:
             first = shape_and_dtype(image)
         name = folders[which].relative_to(root).as_posix()
         lines.append(
-            f"{which} = {card.modality(which).name}: {name}/, {formats(found)}, the first is "
+            f"{which} = {card.modality(which).name}: {name}/, {formats(files)}, the first is "
             f"{first}"
         )
     return lines

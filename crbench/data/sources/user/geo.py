@@ -65,7 +65,7 @@ def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
     def sample(row: int) -> dict[str, Any]:
         name, k = where[row]
         try:
-            found = parts[name][k]
+            item = parts[name][k]
         except Exception as error:  # of whatever library the dataset reads with
             text = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
@@ -74,14 +74,14 @@ def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
                 fix="get the data again",
             ) from error
         for key in (table.key_a, table.key_b, *([table.label] if _labelled(card) else [])):
-            if not isinstance(found, dict) or key not in found:
-                have = ", ".join(map(str, found)) if isinstance(found, dict) else type(found)
+            if not isinstance(item, dict) or key not in item:
+                have = ", ".join(map(str, item)) if isinstance(item, dict) else type(item)
                 raise UserError(
                     f"a sample has no '{key}'; it has: {have}",
                     where=f"{card.name}, [source]",
                     fix="correct key_a, key_b, label or the arguments",
                 )
-        return found
+        return item
 
     def read(start: int, stop: int) -> Block:
         samples = [sample(row) for row in range(start, stop)]
@@ -188,10 +188,10 @@ def _image(value: Any, channels: list[int], modality: ModalityCard, name: str) -
     with np.errstate(invalid="ignore"):
         cast = pixels.astype(modality.dtype)
     if pixels.shape != wanted or not np.array_equal(cast, pixels, equal_nan=True):
-        found = shape_and_dtype(pixels)
+        have = shape_and_dtype(pixels)
         same = "" if pixels.shape != wanted else f", with values that {modality.dtype} cannot hold"
         raise UserError(
-            f"'{name}' is {found}{same}; the card says {modality.name} is "
+            f"'{name}' is {have}{same}; the card says {modality.name} is "
             f"{'×'.join(map(str, wanted))} {modality.dtype}",
             where="source.kind = 'torchgeo'",
             fix="correct bands, size or dtype in the card, or channels in [source]",
@@ -201,14 +201,14 @@ def _image(value: Any, channels: list[int], modality: ModalityCard, name: str) -
 
 def _label(value: Any, card: LabelsCard, name: str) -> np.ndarray:
     """A class number () int64, or 0 and 1 for each class (C,) uint8."""
-    found = np.asarray(value)
+    label = np.asarray(value)
     shape = () if card.kind == "single" else (len(card.classes),)
     top = len(card.classes) - 1 if card.kind == "single" else 1
-    if found.shape != shape or not np.isin(found, np.arange(top + 1)).all():
+    if label.shape != shape or not np.isin(label, np.arange(top + 1)).all():
         expected = f"one of 0…{top}" if card.kind == "single" else f"{len(card.classes)} of 0 and 1"
         raise UserError(
-            f"the label of '{name}' is {found.dtype} {found.shape}, expected {expected}",
+            f"the label of '{name}' is {label.dtype} {label.shape}, expected {expected}",
             where="source.kind = 'torchgeo'",
             fix="correct labels.kind or labels.classes in the card",
         )
-    return found.astype(np.int64 if card.kind == "single" else np.uint8)
+    return label.astype(np.int64 if card.kind == "single" else np.uint8)

@@ -83,14 +83,14 @@ def find_file(card: DatasetCard, source_dir: Path | None, name: str | None = Non
     """The HDF5 file that --source is, or the one in it: called ``name``, else the only one."""
     if source_dir is not None and source_dir.is_file():
         return source_dir
-    found: list[Path] = []
+    files: list[Path] = []
     if source_dir is not None and source_dir.is_dir():
-        found = sorted(p for p in source_dir.iterdir() if p.suffix.lower() in _ENDINGS)
+        files = sorted(p for p in source_dir.iterdir() if p.suffix.lower() in _ENDINGS)
         if name is not None:
-            found = [path for path in found if path.name == name]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} HDF5 files" if found else f"no {name or 'HDF5 file'}"
+            files = [path for path in files if path.name == name]
+    if len(files) == 1:
+        return files[0]
+    what = f"{len(files)} HDF5 files" if files else f"no {name or 'HDF5 file'}"
     raise UserError(
         f"where the data of {card.name} lie is not clear: {what}",
         where=source_dir,

@@ -26,24 +26,24 @@ def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) ->
     Folders in which nothing but one folder lies, as archives have them, are walked through.
     """
     known = {path.name.lower(): path for path in _subfolders(root)}
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for which in MODALITIES:
         names = [named[which]] if named[which] else [which, card.modality(which).name]
         if named[which] and (root / named[which]).is_dir():
-            found[which] = root / named[which]
+            folders[which] = root / named[which]
         elif path := next((known[n.lower()] for n in names if n.lower() in known), None):
-            found[which] = path
+            folders[which] = path
         elif named[which]:
             raise _not_found(root, card, which)
-    if len(found) < 2:
-        found = _by_content(root, card, found)
-    return {which: _through(found[which], card.labels.classes) for which in MODALITIES}
+    if len(folders) < 2:
+        folders = _by_content(root, card, folders)
+    return {which: _through(folders[which], card.labels.classes) for which in MODALITIES}
 
 
 def files_by_key(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
     """The images under ``folder`` by key, in order of their paths; names that lack ``prefix`` or
     ``suffix`` are not its. A key that two files have is a UserError."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in _images(folder):
         stem = path.stem
         if not (stem.startswith(prefix) and stem.endswith(suffix)):
@@ -52,14 +52,14 @@ def files_by_key(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
             continue
         name = stem[len(prefix) : len(stem) - len(suffix)]
         key = (PurePosixPath(path.relative_to(folder).parent.as_posix()) / name).as_posix()
-        if key in found:
+        if key in files:
             raise UserError(
-                f"'{key}' is there twice: {found[key].name} and {path.name}",
+                f"'{key}' is there twice: {files[key].name} and {path.name}",
                 where=folder,
                 fix="leave one of them",
             )
-        found[key] = path
-    return found
+        files[key] = path
+    return files
 
 
 def formats(files: Mapping[str, Path]) -> str:
@@ -95,8 +95,8 @@ def _through(folder: Path, classes: list[str]) -> Path:
         folder = inside[0]
 
 
-def _by_content(root: Path, card: DatasetCard, found: dict[str, Path]) -> dict[str, Path]:
-    """Both folders, where one choice alone fits their first images and those ``found`` by name."""
+def _by_content(root: Path, card: DatasetCard, named: dict[str, Path]) -> dict[str, Path]:
+    """Both folders, where one choice alone fits their first images and those ``named`` by name."""
     first = {path: next(_images(path), None) for path in _subfolders(root)}
     fitting: dict[str, list[Path]] = {
         which: [path for path, image in first.items() if image and _fits(image, card, which)]
@@ -105,12 +105,12 @@ def _by_content(root: Path, card: DatasetCard, found: dict[str, Path]) -> dict[s
     choices = [
         {"a": a, "b": b}
         for a, b in product(
-            *({**fitting, **{w: [p] for w, p in found.items()}}[w] for w in MODALITIES)
+            *({**fitting, **{w: [p] for w, p in named.items()}}[w] for w in MODALITIES)
         )
         if a != b
     ]
     if len(choices) != 1:
-        raise _not_found(root, card, next(which for which in MODALITIES if which not in found))
+        raise _not_found(root, card, next(which for which in MODALITIES if which not in named))
     return choices[0]
 
 

@@ -91,13 +91,13 @@ def checked_pixels(
 ) -> np.ndarray:
     """The pixels (C, H, W) of an opened image, decoded only if its header fits ``modality``."""
     wanted = (len(modality.bands), *modality.size)
-    found: OpenedImage | np.ndarray = image
+    have: OpenedImage | np.ndarray = image
     if image.dtype == np.dtype(modality.dtype) and fits(image.shape, modality):
-        found = pixels = arranged(image.read(), modality)
+        have = pixels = arranged(image.read(), modality)
         if pixels.shape == wanted and pixels.dtype == image.dtype:
             return pixels
     raise UserError(
-        f"the image is {shape_and_dtype(found)}, the card says {modality.name} is "
+        f"the image is {shape_and_dtype(have)}, the card says {modality.name} is "
         f"{_sizes(wanted)} {modality.dtype}",
         where=where,
         fix=fix,

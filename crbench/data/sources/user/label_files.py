@@ -51,7 +51,7 @@ def from_folders(keys: Iterable[str], card: LabelsCard, where: Path) -> Labels:
     if card.kind == "none":
         return Labels("no labels", dict.fromkeys(keys, ()), listed=False)
     number = {name: (k,) for k, name in enumerate(card.classes)}
-    found: dict[str, tuple[int, ...]] = {}
+    classes_of: dict[str, tuple[int, ...]] = {}
     for key in keys:
         name = PurePosixPath(key).parent.name
         if name not in number:
@@ -62,8 +62,8 @@ def from_folders(keys: Iterable[str], card: LabelsCard, where: Path) -> Labels:
                 where=where,
                 fix=f"classes of the card: {', '.join(card.classes)}",
             )
-        found[key] = number[name]
-    return Labels("class folders", found, listed=False)
+        classes_of[key] = number[name]
+    return Labels("class folders", classes_of, listed=False)
 
 
 def from_lists(paths: Sequence[Path], card: LabelsCard) -> Labels:
@@ -73,7 +73,7 @@ def from_lists(paths: Sequence[Path], card: LabelsCard) -> Labels:
     it is said. A line may stand in several lists, if it says the same. Which list it stands in is
     not taken as a split.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    classes_of: dict[str, tuple[int, ...]] = {}
     form = set()
     for path in paths:
         for number, line in enumerate(_lines(path), start=1):
@@ -81,7 +81,7 @@ def from_lists(paths: Sequence[Path], card: LabelsCard) -> Labels:
                 continue
             key, classes, hot = _list_line(line, card, f"{path}, line {number}")
             form.add(hot)
-            if found.setdefault(key, classes) != classes:
+            if classes_of.setdefault(key, classes) != classes:
                 raise UserError(
                     f"'{key}' has another class here than before",
                     where=f"{path}, line {number}",
@@ -89,10 +89,10 @@ def from_lists(paths: Sequence[Path], card: LabelsCard) -> Labels:
                 )
     if len(form) > 1:
         raise UserError("some lines have an index, others 0 and 1 for each class", where=paths[0])
-    labels = Labels(f"list files ({', '.join(path.name for path in paths)})", found)
+    labels = Labels(f"list files ({', '.join(path.name for path in paths)})", classes_of)
     top = len(card.classes)
     if form == {False}:
-        numbers = {k for classes in found.values() for k in classes}
+        numbers = {k for classes in classes_of.values() for k in classes}
         base = 1 if top in numbers and 0 not in numbers else 0
         if wrong := sorted(k for k in numbers if not base <= k < top + base):
             raise UserError(
@@ -100,7 +100,7 @@ def from_lists(paths: Sequence[Path], card: LabelsCard) -> Labels:
                 where=paths[0],
                 fix=f"the card has {top} classes",
             )
-        labels.classes = {key: (value[0] - base,) for key, value in found.items()}
+        labels.classes = {key: (value[0] - base,) for key, value in classes_of.items()}
         labels.notes.append(f"class indices count from {base}")
     return labels
 

@@ -63,13 +63,13 @@ def draw(
     classes = labels if single and labels is not None else np.zeros(len(ids), dtype=np.int64)
     by_class = {int(c): np.flatnonzero(classes == c).tolist() for c in np.unique(classes)}
     if rule.shares is not None:
-        found: dict[str, str] = {}
+        split_of: dict[str, str] = {}
         for rows in by_class.values():
-            found.update(split_by_hash([ids[row] for row in rows], rule.shares, rule.seed))
+            split_of.update(split_by_hash([ids[row] for row in rows], rule.shares, rule.seed))
         words = "shares within each class" if single else "shares of all pairs"
     else:
-        found, words = _draw_counts(rule, ids, by_class, where)
-    split = [found[name] for name in ids]
+        split_of, words = _draw_counts(rule, ids, by_class, where)
+    split = [split_of[name] for name in ids]
     names, counts = np.unique(split, return_counts=True)
     total = ", ".join(
         f"{name} {count:,}" for name, count in zip(names.tolist(), counts, strict=True)
@@ -81,12 +81,12 @@ def _draw_counts(
     rule: _SplitRule, ids: Sequence[str], by_class: Mapping[int, list[int]], where: str
 ) -> tuple[dict[str, str], str]:
     part = min(1.0, len(ids) / rule.of) if rule.of else 1.0
-    found: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for name, count in (rule.counts or {}).items():
         groups = list(by_class.values()) if name in rule.balanced else [list(range(len(ids)))]
         each = round(part * count / len(groups))
         for rows in groups:
-            left = [ids[row] for row in rows if ids[row] not in found]
+            left = [ids[row] for row in rows if ids[row] not in split_of]
             if not 0 < each < len(left):
                 raise UserError(
                     f"split '{name}' would take {each} of {len(left)} pairs"
@@ -95,6 +95,6 @@ def _draw_counts(
                     fix="this set is too small for the rule: give counts that fit it",
                 )
             left.sort(key=lambda item: (derive("split", rule.seed, name, item), item))
-            found.update(dict.fromkeys(left[:each], name))
+            split_of.update(dict.fromkeys(left[:each], name))
     words = f"{len(ids):,} pairs" if part == 1 else f"scaled to {len(ids):,} of {rule.of:,} pairs"
-    return {item: found.get(item, rule.rest) for item in ids}, words
+    return {item: split_of.get(item, rule.rest) for item in ids}, words

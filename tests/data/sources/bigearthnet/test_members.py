@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crbench.cards import DatasetCard, card_folder, load_dataset
+from crbench.cards import DatasetCard, load_dataset
 from crbench.cli import app
 from crbench.data.cache.reading import open_cache
 from crbench.data.sources import open_source
-from crbench.data.sources.bigearthnet.corine import classes_of_names, multi_hot
 from crbench.data.sources.bigearthnet.members import (
     S1_NAME,
     S2_NAME,
@@ -62,28 +61,6 @@ def test_the_members_are_those_of_the_rebuilt_lists(real_data: Callable[[str], P
     for name in ("train", "val", "test"):
         ids = (folder / f"{name}.csv").read_text().split()
         assert ids == [key for key in known.ids if known.split[key] == name]
-
-
-def test_43_names_become_19_classes() -> None:
-    table = classes_of_names()
-    classes = load_dataset("ben-14k").labels.classes
-    assert set(table.values()) == {"", *classes}
-    with open(card_folder("datasets") / "ben-14k" / "labels_43_to_19.csv", newline="") as file:
-        assert len({row["corine_43"] for row in csv.DictReader(file)}) == 43
-    without = {name for name, of in table.items() if not of}
-    assert without == {
-        "Airports", "Bare rock", "Burnt areas", "Construction sites", "Dump sites",
-        "Green urban areas", "Intertidal flats", "Mineral extraction sites", "Port areas",
-        "Road and rail networks and associated land", "Sport and leisure facilities",
-    }  # fmt: skip
-    names = ["Salines", "Salt marshes", "Airports", "Estuaries"]
-    row = multi_hot(names, table, classes, where="x")
-    assert [classes[k] for k in np.flatnonzero(row)] == ["Coastal wetlands", "Marine waters"]
-    assert multi_hot(["Airports"], table, classes, where="x").sum() == 0
-    assert multi_hot(classes, table, classes, where="x").all()
-    with pytest.raises(UserError, match="unknown label 'Vineyard'") as caught:
-        multi_hot(["Vineyard"], table, classes, where="x")
-    assert "'Vineyards'" in str(caught.value.fix)
 
 
 def test_names_with_and_without_the_leading_zero() -> None:

@@ -5,8 +5,6 @@ import pytest
 
 from crbench.cards import load_dataset
 from crbench.data.sources import open_source
-from crbench.data.sources.synthetic.grounds import GROUNDS, TWIN_CLASSES
-from crbench.data.sources.synthetic.scene import Scene, backscatter
 from crbench.errors import UserError
 
 TWINS = ["ben-14k-twin", "cbrsir-vs-twin", "dsrsid-twin"]
@@ -100,27 +98,6 @@ def test_pan_and_ms_see_the_same_scene() -> None:
     alike = [np.corrcoef(pan[k].ravel(), ms[k].ravel())[0, 1] for k in range(20)]
     assert min(alike) > 0.4
     assert np.median(alike) > 0.85
-
-
-def test_speckle_is_gamma_of_the_given_looks() -> None:
-    """On uniform ground mean² / variance of the intensity is the number of looks."""
-    side = 256
-    flat = np.zeros(side * side)
-    scene = Scene(["broad-leaved"], flat.astype(int), flat, flat.astype(np.float32), side)
-    intensity = backscatter(np.random.default_rng(0), scene, 1, 4.0)
-    looks = intensity.mean(1) ** 2 / intensity.var(1)
-    np.testing.assert_allclose(looks, 4.0, rtol=0.05)
-    expected = [GROUNDS["broad-leaved"].vv, GROUNDS["broad-leaved"].vh]
-    np.testing.assert_allclose(10 * np.log10(intensity.mean(1)), expected, atol=2.5)
-
-
-def test_tables_are_whole() -> None:
-    for name, ground in GROUNDS.items():
-        assert sum(ground.mix.values()) == pytest.approx(1), name
-    for name, world in TWIN_CLASSES.items():
-        assert set(world.grounds) == set(load_dataset(name).labels.classes)
-        themed = {kind for _, weights in world.themes for kind in weights}
-        assert themed in (set(), set(world.grounds)), "a class that no theme holds"
 
 
 @pytest.mark.parametrize(

@@ -301,27 +301,6 @@ def test_a_grey_picture_with_three_equal_channels_is_one_band(
     same(built(cbrsir, root, tmp_path), made)
 
 
-def test_sixteen_bits_are_kept_or_refused(data: ModuleType, tmp_path: Path) -> None:
-    from crbench.data.sources.user.images import opened_image
-
-    def load(path: Path) -> np.ndarray:
-        with opened_image(path) as image:
-            return image.read()
-
-    grey = np.arange(0, 65536, 256, dtype=np.uint16).reshape(1, 16, 16)
-    data.write_image(tmp_path / "grey.png", grey)
-    np.testing.assert_array_equal(load(tmp_path / "grey.png"), grey)
-    colour = tmp_path / "colour.png"  # Pillow cannot write 16-bit colour; GDAL can
-    import rasterio
-
-    with rasterio.open(
-        colour, "w", driver="PNG", count=3, height=16, width=16, dtype="uint16"
-    ) as file:
-        file.write(np.repeat(grey, 3, axis=0))
-    with pytest.raises(UserError, match="16 bits"):
-        load(colour)
-
-
 def test_the_source_is_named(cbrsir: DatasetCard, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not said") as caught:
         open_source(cbrsir)

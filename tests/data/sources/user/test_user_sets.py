@@ -113,15 +113,6 @@ def test_unknown_forms_and_options_that_mean_nothing(card: Path, tmp_path: Path)
     assert idle.exit_code == 2 and "--members means nothing to this dataset" in idle.output
 
 
-def test_another_form_of_a_set_keeps_its_split() -> None:
-    from crbench.data.sources import with_kind
-
-    card = load_dataset("dsrsid")
-    changed = with_kind(card, "hdf5")
-    assert changed.source == {"kind": "hdf5", "split": card.source["split"]}
-    assert with_kind(changed, "hdf5") is changed and with_kind(card, None) is card
-
-
 def labelled(card: Path, kind: str) -> DatasetCard:
     text = (DOCS / "own-data.toml").read_text()
     card.write_text(text.replace('kind = "single"', f'kind = "{kind}"'))
