@@ -31,17 +31,17 @@ def open_browser() -> Any:
     """A headless browser under control; the caller quits it."""
     from selenium import webdriver
 
-    found = programs()
-    if found is None:
+    installed = programs()
+    if installed is None:
         raise SystemExit("no browser: install chromium and chromium-driver")
     os.environ["SE_OFFLINE"] = "true"  # use what is installed, fetch nothing
     options = webdriver.ChromeOptions()
-    options.binary_location = found[0]
+    options.binary_location = installed[0]
     for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
                  "hide-scrollbars", "force-color-profile=srgb"):  # fmt: skip
         options.add_argument(f"--{word}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(found[1]))
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(installed[1]))
 
 
 def view(browser: Any, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:

@@ -22,7 +22,7 @@ def demo_command(
     quiet: Quiet = False,
 ) -> None:
     """Train and compare three methods on a small synthetic twin: a board in a few minutes."""
-    from crbench.site.demo import finish
+    from crbench.site.demo import finish_demo
     from crbench.study.demo import run_demo
 
-    finish(run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet))
+    finish_demo(run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet))

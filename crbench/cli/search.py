@@ -114,7 +114,7 @@ def _print_answer(search: Search, answer: Answer) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from crbench.draw.strip import SIGNS, answer_notes
+    from crbench.draw.strip import HIT_SIGNS, answer_notes
     from crbench.words import arrow
 
     console = Console(highlight=False)
@@ -133,7 +133,7 @@ def _print_answer(search: Search, answer: Answer) -> None:
         name = Text(hit.id)
         if hit.row == answer.query_row:
             name.append(" · own pair", style="bold")
-        sign = Text(SIGNS[hit.right], style=_STYLES[hit.right])
+        sign = Text(HIT_SIGNS[hit.right], style=_STYLES[hit.right])
         cells = [Text(str(hit.rank)), Text(f"{hit.score:.4f}"), sign, name]
         table.add_row(*[*cells, Text(", ".join(hit.labels))][: len(table.columns)])
     console.print(table)

@@ -26,13 +26,12 @@ def serve_command(
 
     The page listens on 127.0.0.1 alone, and what is uploaded stays in memory. Ctrl-C ends it.
     """
-    from crbench.serve.start import address, check_installed, listen
+    from crbench.serve.start import address, answer_requests, check_installed, listen
 
     check_installed()
     from crbench.archive.search import open_search
     from crbench.records import read_record
     from crbench.serve.app import application, warm
-    from crbench.serve.start import run as answer
 
     listening = listen(port)  # before the long work: a port that is taken is known at once
     with listening:
@@ -54,7 +53,5 @@ def serve_command(
             import webbrowser
 
             webbrowser.open(url)
-        try:
-            answer(app, listening)
-        except KeyboardInterrupt:  # how a server ends, not how work is cut short
-            print("\nended; nothing was kept", file=sys.stderr)
+        answer_requests(app, listening)
+        print("\nended; nothing was kept", file=sys.stderr)

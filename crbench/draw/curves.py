@@ -16,9 +16,7 @@ from crbench.files import read_json, read_jsonl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NOT_TERMS = {"epoch", "step", "lr", "pairs_per_s", "seconds", "loss", "grad_norm", "val"}
-COLORS = ("#2f6fb2", "#d98a1f", "#1a8f3c", "#a3479b", "#c0392b", "#4f8f8f", "#7a6a4f", "#555b66")
-PANEL = (3.6, 2.3)  # inches
+_NOT_TERMS = {"epoch", "step", "lr", "pairs_per_s", "seconds", "loss", "grad_norm", "val"}
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,16 @@ def read_curve(run: Path) -> Curve:
     if not lines:
         raise UserError("this run has no training log", where=log, fix="name a trained run")
     info = read_json(run / "run.json")
-    names = [name for name in lines[0] if name not in NOT_TERMS]
+    names = [name for name in lines[0] if name not in _NOT_TERMS]
     terms = {name: [line[name] for line in lines] for name in ("loss", *names) if name in lines[0]}
     title = f"{info['method']['title']}, seed {info['seed']}"
     scores: dict[str, tuple[list[int], list[float]]] = {}
     for line in lines:
-        for metric, found in line.get("val", {}).get("scores", {}).items():
-            if found["mean"] is not None:
-                at, values = scores.setdefault(metric, ([], []))
-                at.append(line["epoch"])
-                values.append(found["mean"])
+        for metric, score in line.get("val", {}).get("scores", {}).items():
+            if score["mean"] is not None:
+                epochs, values = scores.setdefault(metric, ([], []))
+                epochs.append(line["epoch"])
+                values.append(score["mean"])
     return Curve(title, [line["epoch"] for line in lines], terms, scores)
 
 
@@ -59,24 +57,20 @@ def training_curves(runs: Sequence[Path], out: Path) -> Path:
     return sheet.save(training_figure(runs), out)
 
 
-def training_figure(runs: Sequence[Path]) -> Figure:
+def training_figure(runs: Sequence[Path], *, titled: bool = True) -> Figure:
     """A column a run, its whole loss above, its unweighted terms (log) below, and below them the
     validation scores of runs that have any."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     curves = [read_curve(run) for run in runs]
-    rows = 3 if any(curve.scores for curve in curves) else 2
-    width = 0.4 + len(curves) * (PANEL[0] + 0.75)
-    height = 1.2 + rows * (PANEL[1] + 0.5) + 0.35 * (rows - 2)
-    figure = sheet.blank(width, height)
-    sheet.write(figure, 0.4, 0.14, "Training curves", size=13, bold=True)
-    for column, curve in enumerate(curves):
-        x = 0.75 + column * (PANEL[0] + 0.75)
-        for row, (title, lines) in enumerate(_panels(curve)[:rows]):
-            y = 0.75 + row * (PANEL[1] + 0.5) + 0.35 * (row > 1)
-            bottom = 1 - (y + PANEL[1]) / height
-            axes = figure.add_axes((x / width, bottom, PANEL[0] / width, PANEL[1] / height))
-            for color, (name, (epochs, values)) in zip(COLORS * 4, lines.items(), strict=False):
+    down = 3 if any(curve.scores for curve in curves) else 2
+    width, height = 4.35 * len(curves), 2.8 * down
+    figure, grid = sheet.panels(width, height, down=down, across=len(curves))
+    for curve, column in zip(curves, grid.T, strict=True):
+        for row, (axes, (title, lines)) in enumerate(zip(column, _panels(curve), strict=False)):
+            for color, (name, (epochs, values)) in zip(
+                sheet.PALETTE * 4, lines.items(), strict=False
+            ):
                 marker = "o" if len(epochs) < 25 else None
                 axes.plot(epochs, values, marker=marker, ms=3, color=color, label=name)
             if row == 1 and all(min(values) > 0 for _, values in lines.values()):
@@ -85,20 +79,16 @@ def training_figure(runs: Sequence[Path]) -> Figure:
                 axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_xlim(*_span(curve.epochs))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            axes.set_title(title, fontsize=9, loc="left")
-            axes.tick_params(labelsize=8)
-            axes.grid(color="#e6e8ec", lw=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            sheet.panel_title(axes, title, 3.6)
             if row:
-                axes.set_xlabel("epoch", fontsize=8)
+                axes.set_xlabel("epoch", fontsize=8.5, color=sheet.FAINT)
             if row and lines:
                 axes.legend(
-                    fontsize=7,
-                    frameon=False,
-                    ncols=4,
-                    loc="upper left",
-                    bbox_to_anchor=(-0.03, -0.18),
-                )
+                    fontsize=7.5, frameon=False, ncols=3, loc="upper left", labelcolor=sheet.INK,
+                    bbox_to_anchor=(-0.03, -0.2),
+                )  # fmt: skip
+    if titled:
+        sheet.head(figure, "Training curves")
     return figure
 
 
@@ -106,7 +96,7 @@ def _panels(curve: Curve) -> list[tuple[str, dict[str, tuple[list[int], list[flo
     """Title and named lines (epochs, values) of each panel, from above."""
     lines = {name: (curve.epochs, values) for name, values in curve.terms.items()}
     loss = {"loss": lines.pop("loss")} if "loss" in lines else {}
-    scores = {metrics.title(name): found for name, found in curve.scores.items()}
+    scores = {metrics.title(name): line for name, line in curve.scores.items()}
     return [
         (curve.title, loss),
         ("terms, unweighted", lines),

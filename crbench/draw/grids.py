@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,30 +19,7 @@ from crbench.seeds import derive
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from crbench.data.cache.reading import Cache
-
-SIDE, GAP, LEFT = 1.5, 0.25, 0.35  # inches
-ROOM = SIDE + GAP - 0.08  # width of a caption, in inches
-MOST = 8  # caption lines under a thumbnail, the first one aside
-
-Caption = list[tuple[str, str, bool]]  # text, colour, bold
-
-
-@dataclass(frozen=True)
-class Line:
-    """A query and its items in one direction, with what is written under each."""
-
-    hit: Hits
-    query: Caption
-    items: list[tuple[str, Caption]]  # frame and caption
-
-    @property
-    def height(self) -> float:
-        """Inches that the line takes, so that no caption runs into the next one."""
-        most = max(len(caption) for caption in [self.query, *(c for _, c in self.items)])
-        return SIDE + 0.1 + sheet.LINE * most + 0.16
 
 
 def retrieval_grid(
@@ -66,38 +42,59 @@ def retrieval_grid(
     with a wrong item among the top ``k``. A green frame is a relevant item by the dataset's
     labels, a red one is not; under each stand its score and the labels it shares with the query.
     """
-    rows = _given(cache, protocol, queries) if queries else _drawn(cache, protocol)
-    if queries is None and not wrong_only:
-        rows = np.sort(rows[:n_queries])
-    hits = nearest(cache, views, serves, protocol, rows, k)
-    chosen: dict[str, list[Hits]] = {d: [] for d in DIRECTIONS if d in serves}
-    for hit in hits:
-        if not wrong_only or not relevant(cache, hit.query, hit.items).all():
-            chosen[hit.direction].append(hit)
+    chosen, how = _chosen(cache, views, serves, protocol, n_queries, k, queries, wrong_only)
     sensors = {m: cache.card.modality(m).name for m in ("a", "b")}
-    heads = {direction: arrow(direction, sensors) for direction in chosen}
-    if wrong_only:
-        for direction, found in chosen.items():
-            heads[direction] += f"   {len(found):,} of {len(rows):,} queries have a wrong item"
-        chosen = {d: found if queries else found[:n_queries] for d, found in chosen.items()}
-    how = "given" if queries else "drawn at random by a fixed seed"
-    if wrong_only:
-        how += f" among those with a wrong item in the top {k}"
+    shown = thumbnails(cache, {
+        (m, row)
+        for _, hits in chosen.values() for hit in hits
+        for m, row in [(hit.direction[0], hit.query), *((hit.direction[1], i) for i in hit.items)]
+    })  # fmt: skip
+    sections = [
+        (f"{arrow(direction, sensors)}{count}", [_line(cache, hit, shown) for hit in hits])
+        for direction, (count, hits) in chosen.items()
+    ]
     gallery = f"{len(cache.rows(protocol.gallery)):,} items ({' + '.join(protocol.gallery)})"
-    said = [
+    notes = [
         f"Top {k} of {gallery}; queries {how}.",
         f"Green ✓: {relevance_words(cache)}.  Red ✗: not.  Number: cosine.  {channel_words(cache)}",
     ]
-    return sheet.save(_draw(cache, chosen, heads, title or cache.card.title, said, k), out)
+    return sheet.save(sheet.thumbnail_sheet(title or cache.card.title, notes, sections), out)
 
 
-def _given(cache: Cache, protocol: ProtocolCard, queries: Sequence[str]) -> np.ndarray:
-    place = {str(cache.ids[row]): row for row in cache.rows(protocol.query)}
-    if missing := [name for name in queries if name not in place]:
+def _chosen(
+    cache: Cache,
+    views: Views,
+    serves: Mapping[str, Serves],
+    protocol: ProtocolCard,
+    n_queries: int,
+    k: int,
+    queries: Sequence[str] | None,
+    wrong_only: bool,
+) -> tuple[dict[str, tuple[str, list[Hits]]], str]:
+    """What is drawn in each direction, with a count for its heading, and how it was chosen."""
+    rows = _named(cache, protocol, queries) if queries else _drawn(cache, protocol)
+    if queries is None and not wrong_only:
+        rows = np.sort(rows[:n_queries])
+    hits: dict[str, list[Hits]] = {d: [] for d in DIRECTIONS if d in serves}
+    for hit in nearest(cache, views, serves, protocol, rows, k):
+        if not wrong_only or not relevant(cache, hit.query, hit.items).all():
+            hits[hit.direction].append(hit)
+    how = "given" if queries else "drawn at random by a fixed seed"
+    if not wrong_only:
+        return {direction: ("", those) for direction, those in hits.items()}, how
+    count = f"of {len(rows):,} queries have a wrong item"
+    most = len(rows) if queries else n_queries
+    chosen = {d: (f"   {len(those):,} {count}", those[:most]) for d, those in hits.items()}
+    return chosen, f"{how} among those with a wrong item in the top {k}"
+
+
+def _named(cache: Cache, protocol: ProtocolCard, queries: Sequence[str]) -> np.ndarray:
+    row_of = {str(cache.ids[row]): row for row in cache.rows(protocol.query)}
+    if missing := [name for name in queries if name not in row_of]:
         raise UserError(
             f"no query named '{missing[0]}'", where=cache.path, fix="give ids of the query set"
         )
-    return np.array([place[name] for name in queries])
+    return np.array([row_of[name] for name in queries])
 
 
 def _drawn(cache: Cache, protocol: ProtocolCard) -> np.ndarray:
@@ -124,53 +121,30 @@ def channel_words(cache: Cache) -> str:
     return f"Shown {'; '.join(shown)}."
 
 
-def _draw(
-    cache: Cache,
-    chosen: Mapping[str, Sequence[Hits]],
-    heads: Mapping[str, str],
-    title: str,
-    said: Sequence[str],
-    k: int,
-) -> Figure:
-    lines = {d: [_line(cache, hit) for hit in found] for d, found in chosen.items()}
-    hits = [hit for found in chosen.values() for hit in found]
-    wanted = {(hit.direction[0], hit.query) for hit in hits}
-    wanted |= {(hit.direction[1], int(row)) for hit in hits for row in hit.items}
-    shown = thumbnails(cache, wanted)
-    width = 2 * LEFT + (k + 1) * SIDE + k * GAP + 0.25
-    said = [part for text in said for part in sheet.wrap(text, width - 2 * LEFT, size=8.5)]
-    top = 0.62 + 0.17 * len(said)
-    height = top + sum(
-        0.42 + (sum(line.height for line in found) or 0.1) for found in lines.values()
-    )
-    figure = sheet.blank(width, height)
-    sheet.write(figure, LEFT, 0.16, title, size=13, bold=True)
-    for number, text in enumerate(said):
-        sheet.write(figure, LEFT, 0.46 + 0.17 * number, text, size=8.5, color=sheet.FAINT)
-    y = top
-    for direction, found in lines.items():
-        sheet.write(figure, LEFT, y, heads[direction], size=11, bold=True)
-        y += 0.3
-        for line in found:
-            _draw_line(figure, line, shown, y)
-            y += line.height
-        y += 0.12 if found else 0.22
-    return figure
+def query_thumbnail(
+    picture: np.ndarray, name: Sequence[tuple[str, str]], labels: Sequence[str]
+) -> sheet.Thumbnail:
+    """The query in the first column, with lines (text, colour) and labels below."""
+    caption = [("query", sheet.INK, True), *((text, color, False) for text, color in name)]
+    caption += [(text, sheet.INK, False) for text in labels]
+    return sheet.Thumbnail([picture], caption, room=sheet.CAPTION + 0.2)
 
 
-def _line(cache: Cache, hit: Hits) -> Line:
-    labels = label_names(cache, hit.query)
-    query: Caption = [("query", sheet.INK, True)]
-    query += [(text, sheet.INK, False) for text in sheet.label_lines(labels, ROOM, MOST)]
-    items = []
-    for row, score in zip(hit.items, hit.scores, strict=True):
-        right, texts = judge(cache, hit.query, int(row))
+def _line(
+    cache: Cache, hit: Hits, shown: Mapping[tuple[str, int], np.ndarray]
+) -> list[sheet.Thumbnail]:
+    """A query and its items in one direction, with what is written under each."""
+    mine, theirs = hit.direction[0], hit.direction[1]
+    labels = sheet.label_lines(label_names(cache, hit.query), sheet.CAPTION, sheet.CAPTION_LINES)
+    line = [query_thumbnail(shown[mine, hit.query], [], labels)]
+    for row, score in zip(map(int, hit.items), hit.scores, strict=True):
+        right, texts = explain_hit(cache, hit.query, row)
         color = sheet.RIGHT if right else sheet.WRONG
         pair = " · own pair" if row == hit.query else ""
-        caption: Caption = [(f"{'✓' if right else '✗'} {score:.2f}{pair}", color, True)]
+        caption = [(f"{'✓' if right else '✗'} {score:.2f}{pair}", color, True)]
         caption += [(text, sheet.INK if right else sheet.FAINT, False) for text in texts]
-        items.append((color, caption))
-    return Line(hit, query, items)
+        line.append(sheet.Thumbnail([shown[theirs, row]], caption, color))
+    return line
 
 
 def thumbnails(
@@ -187,29 +161,18 @@ def thumbnails(
     return shown
 
 
-def _draw_line(
-    figure: Figure, line: Line, shown: Mapping[tuple[str, int], np.ndarray], y: float
-) -> None:
-    hit = line.hit
-    picture = shown[hit.direction[0], hit.query]
-    sheet.thumbnail(figure, LEFT, y, SIDE, picture, sheet.PLAIN, line.query)
-    for rank, (row, (frame, caption)) in enumerate(zip(hit.items, line.items, strict=True)):
-        x = LEFT + 0.25 + (rank + 1) * (SIDE + GAP)
-        sheet.thumbnail(figure, x, y, SIDE, shown[hit.direction[1], int(row)], frame, caption)
-
-
-def judge(cache: Cache, query: int, item: int) -> tuple[bool, list[str]]:
+def explain_hit(cache: Cache, query: int, item: int) -> tuple[bool, list[str]]:
     """Whether ``item`` is relevant to ``query`` (cache rows), and the caption that says why."""
     right = bool(relevant(cache, query, np.array([item]))[0])
     kind = cache.card.labels.kind
     if kind == "none":
-        return right, sheet.wrap(str(cache.ids[item]), ROOM)
+        return right, sheet.wrap(str(cache.ids[item]), sheet.CAPTION)
     mine, theirs = label_names(cache, query), label_names(cache, item)
     if kind == "single" or not right:
-        return right, sheet.label_lines(theirs or ["no label"], ROOM, MOST)
+        return right, sheet.label_lines(theirs or ["no label"], sheet.CAPTION, sheet.CAPTION_LINES)
     shared = [label for label in theirs if label in mine]
     head = f"shares {len(shared)} of {len(mine)}, has {len(theirs)}:"
-    return right, [head, *sheet.label_lines(shared, ROOM, MOST - 1)]
+    return right, [head, *sheet.label_lines(shared, sheet.CAPTION, sheet.CAPTION_LINES - 1)]
 
 
 def run_grid(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
     from crbench.data.cache.reading import Cache
 
-PANEL, LEFT, GAP = 3.9, 0.35, 0.3  # inches
-SIDES = ("#2f6fb2", "#d98a1f")  # modality a, modality b
-MARKS = ("o", "^")
-CLASSES = 19  # colours that eyes and palettes still tell apart; further classes are grey
-OTHER = "#b8bdc7"
-STEP = 0.19  # inches a line of the legend
+_SENSOR_COLORS = sheet.PALETTE[:2]
+_MARKS = ("o", "^")  # modality a, modality b
+_CLASSES = 19  # colours that eyes and palettes still tell apart; further classes are grey
+_OTHERS = "#b8bdc7"
 
 
 def modality_gap(opened: Opened, direction: str) -> float:
@@ -38,12 +36,12 @@ def modality_gap(opened: Opened, direction: str) -> float:
 
     sides = [
         opened.views.of(modality, view, opened.cache.ids[opened.cache.rows(splits)])
-        for modality, view, splits in _sides(opened, direction)
+        for modality, view, splits in _compared(opened, direction)
     ]
     return float(health({direction: (sides[0], sides[1])})["directions"][direction]["gap"])
 
 
-def _sides(opened: Opened, direction: str) -> list[tuple[str, str, Sequence[str]]]:
+def _compared(opened: Opened, direction: str) -> list[tuple[str, str, Sequence[str]]]:
     served = opened.serves[direction]
     return [
         (direction[0], served.query, opened.protocol.query),
@@ -61,22 +59,24 @@ def plane(embeddings: np.ndarray, how: str) -> np.ndarray:
         if how == "PCA":
             from sklearn.decomposition import PCA
 
-            found = PCA(2, svd_solver="full", random_state=0).fit_transform(unit)
+            points = PCA(2, svd_solver="full", random_state=0).fit_transform(unit)
         else:
             from sklearn.manifold import TSNE
 
             perplexity = min(30.0, (len(unit) - 1) / 3)
-            found = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
-    return np.asarray(found)
+            points = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(unit)
+    return np.asarray(points)
 
 
-def classes(cache: Cache, rows: np.ndarray) -> list[str]:
+def item_classes(cache: Cache, rows: np.ndarray) -> list[str]:
     """One class an item (cache row): its own, or the rarest of its labels in the whole cache."""
     names = [label_names(cache, int(row)) for row in rows]
     if cache.card.labels.kind != "multi" or cache.labels is None:
-        return [found[0] if found else "no label" for found in names]
+        return [labels[0] if labels else "no label" for labels in names]
     counts = dict(zip(cache.card.labels.classes, cache.labels.sum(axis=0), strict=True))
-    return [min(found, key=lambda name: counts[name]) if found else "no label" for found in names]
+    return [
+        min(labels, key=lambda name: counts[name]) if labels else "no label" for labels in names
+    ]
 
 
 def run_map(
@@ -101,7 +101,7 @@ def run_map(
     data = opened.cache
     rng = np.random.default_rng(derive("map", data.digest))
     rows, parts = [], []
-    for modality, view, splits in _sides(opened, direction):
+    for modality, view, splits in _compared(opened, direction):
         pool = data.rows(splits)
         chosen = np.sort(rng.choice(pool, size=min(items, len(pool)), replace=False))
         rows.append(chosen)
@@ -110,7 +110,7 @@ def run_map(
         raise UserError("the two sides have embeddings of different width", where=run)
     both = np.concatenate(parts)
     side = np.repeat([0, 1], [len(part) for part in parts])
-    named = classes(data, np.concatenate(rows))
+    named = item_classes(data, np.concatenate(rows))
     gap = modality_gap(opened, direction)
     return sheet.save(_draw(opened, direction, both, side, named, gap), out)
 
@@ -123,46 +123,45 @@ def _draw(
     named: Sequence[str],
     gap: float,
 ) -> Figure:
+    from matplotlib.lines import Line2D
+
     sensors = {m: opened.cache.card.modality(m).name for m in ("a", "b")}
-    common = [name for name, _ in Counter(sorted(named)).most_common(CLASSES)]
+    common = [name for name, _ in Counter(sorted(named)).most_common(_CLASSES)]
     palette = dict(zip(sorted(common), _palette(), strict=False))
-    legend = [*palette, *(["other classes"] if len(set(named)) > CLASSES else [])]
-    entries = [(name, sheet.wrap(name, PANEL - 0.2)) for name in legend]
-    tall = -(-sum(len(lines) for _, lines in entries) // 2) * STEP + STEP
-    width, top = LEFT + 2 * (PANEL + GAP), 1.35
-    bottom = top + 2 * (PANEL + 0.5)
-    height = bottom + tall + 0.25
-    figure = sheet.blank(width, height)
-    sheet.write(figure, LEFT, 0.16, opened.title, size=13, bold=True)
-    sheet.write(figure, LEFT, 0.48, f"modality gap {gap:.3f}", size=11, bold=True)
+    legend = [*palette, *(["other classes"] if len(set(named)) > _CLASSES else [])]
+    figure, grid = sheet.panels(8.4, 8.8, down=2, across=2)
+    marks = [
+        [palette.get(name, _OTHERS) for name in named], [_SENSOR_COLORS[which] for which in side]
+    ]  # fmt: skip
+    for row, how in zip(grid, ("PCA", "t-SNE"), strict=True):
+        points = plane(both, how)
+        for axes, colors, by in zip(row, marks, ("class", "modality"), strict=True):
+            _scatter(axes, points, side, colors)
+            sheet.panel_title(axes, f"{how}, by {by}", 3.9)
+
+    def dot(label: str, color: str, mark: str = "o") -> Line2D:
+        return Line2D([], [], ls="", marker=mark, ms=5, color=color, label=label)
+
+    ends = zip(direction, _SENSOR_COLORS, _MARKS, strict=True)
+    grid[1, 1].legend(
+        handles=[dot(sensors[m], color, mark) for m, color, mark in ends], ncols=2, fontsize=8.5,
+        frameon=False, loc="upper left", bbox_to_anchor=(-0.03, 0), labelcolor=sheet.INK,
+    )  # fmt: skip
+    sheet.legend_below(figure, [
+        dot("\n".join(sheet.wrap(name, 3.6, size=8.5)), palette.get(name, _OTHERS))
+        for name in legend
+    ], 2)  # fmt: skip
     served = opened.serves[direction]
     text = (
-        f"Distance between the mean embeddings of {sensors[direction[0]]} (view {served.query}) "
-        "and "
-        f"{sensors[direction[1]]} (view {served.gallery}), as they serve "
-        f"{arrow(direction, sensors)}; 0 to 2. Drawn: {int((side == 0).sum()):,} and "
-        f"{int((side == 1).sum()):,} items, normalised, both in one plane."
+        f"Modality gap {gap:.3f}: distance between the mean embeddings of "
+        f"{sensors[direction[0]]} (view {served.query}) and {sensors[direction[1]]} "
+        f"(view {served.gallery}), as they serve {arrow(direction, sensors)}; 0 to 2. Drawn: "
+        f"{int((side == 0).sum()):,} and {int((side == 1).sum()):,} items, normalised, both in "
+        "one plane."
     )
     if opened.cache.card.labels.kind == "multi":
         text += " Class of an item: the rarest of its labels."
-    for number, line in enumerate(sheet.wrap(text, width - 2 * LEFT, size=8.5)):
-        sheet.write(figure, LEFT, 0.72 + 0.17 * number, line, size=8.5, color=sheet.FAINT)
-    marks = [[palette.get(name, OTHER) for name in named], [SIDES[which] for which in side]]
-    for row, how in enumerate(("PCA", "t-SNE")):
-        points = plane(both, how)
-        for column, (colors, by) in enumerate(zip(marks, ("class", "modality"), strict=True)):
-            x = LEFT + column * (PANEL + GAP)
-            y = top + row * (PANEL + 0.5)
-            axes = figure.add_axes(
-                (x / width, 1 - (y + PANEL) / height, PANEL / width, PANEL / height)
-            )
-            _scatter(axes, points, side, colors)
-            axes.set_title(f"{how}, by {by}", fontsize=9, loc="left")
-    for which in (0, 1):
-        x = LEFT + PANEL + GAP + which * 1.2
-        text = f"{'●▲'[which]} {sensors[direction[which]]}"
-        sheet.write(figure, x, bottom - 0.35, text, color=SIDES[which])
-    _legend(figure, entries, palette, bottom - 0.1, tall)
+    sheet.head(figure, opened.title, [text])
     return figure
 
 
@@ -170,8 +169,8 @@ def _palette() -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    found = [to_hex(color) for color in colormaps["tab20"].colors]  # type: ignore[attr-defined]
-    return [color for color in found if color != "#c7c7c7"]  # too near to the grey of the others
+    shades = [to_hex(color) for color in colormaps["tab20"].colors]  # type: ignore[attr-defined]
+    return [color for color in shades if color != "#c7c7c7"]  # too near to the grey of the others
 
 
 def _scatter(axes: Axes, points: np.ndarray, side: np.ndarray, colors: Sequence[str]) -> None:
@@ -182,28 +181,13 @@ def _scatter(axes: Axes, points: np.ndarray, side: np.ndarray, colors: Sequence[
         for which in (0, 1):
             chosen = part[side[part] == which]
             axes.scatter(
-                points[chosen, 0], points[chosen, 1], s=size, marker=MARKS[which],
+                points[chosen, 0], points[chosen, 1], s=size, marker=_MARKS[which],
                 c=shades[chosen].tolist(), linewidths=0, alpha=0.8,
             )  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     axes.margins(0.04)
+    axes.set_box_aspect(1)
+    axes.spines[:].set_visible(True)
     for spine in axes.spines.values():
         spine.set_edgecolor("#d5d9e0")
-
-
-def _legend(
-    figure: Figure,
-    entries: Sequence[tuple[str, list[str]]],
-    palette: Mapping[str, str],
-    top: float,
-    tall: float,
-) -> None:
-    x, y = LEFT, top
-    for name, lines in entries:
-        if y + len(lines) * STEP > top + tall and x == LEFT:
-            x, y = LEFT + PANEL + GAP, top
-        sheet.write(figure, x, y, "●", color=palette.get(name, OTHER))
-        for line in lines:
-            sheet.write(figure, x + 0.16, y, line)
-            y += STEP

@@ -8,8 +8,8 @@ import numpy as np
 
 from crbench.cards import ModalityCard
 
-LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
-COMMON = 0.6  # how far an image's limits widen to the usual ones: 0 not at all, 1 all the way
+_LOW, _HIGH = 1.0, 99.0  # percentiles that become black and white
+_COMMON = 0.6  # how far an image's limits widen to the usual ones: 0 not at all, 1 all the way
 
 
 def channels(images: np.ndarray, card: ModalityCard) -> np.ndarray:
@@ -46,8 +46,8 @@ def stretch(values: np.ndarray, usual: tuple[np.ndarray, np.ndarray] | None = No
     """
     own_low, own_high = _percentiles(values)
     low, high = usual or (np.median(own_low, axis=0), np.median(own_high, axis=0))
-    low = own_low + COMMON * np.minimum(low - own_low, 0)
-    high = own_high + COMMON * np.maximum(high - own_high, 0)
+    low = own_low + _COMMON * np.minimum(low - own_low, 0)
+    high = own_high + _COMMON * np.maximum(high - own_high, 0)
     width = np.maximum(high - low, 1e-6)
     scaled = (values - low[..., None, None]) / width[..., None, None]
     return np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 1.0).astype(np.float32)
@@ -57,7 +57,7 @@ def _percentiles(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The limits of each image and channel by itself, (N, C) each."""
     flat = np.where(np.isfinite(values), values, np.nan).reshape(*values.shape[:2], -1)
     flat = np.where(np.isnan(flat).all(axis=2, keepdims=True), 0.0, flat)
-    low, high = np.nanpercentile(flat, [LOW, HIGH], axis=2)
+    low, high = np.nanpercentile(flat, [_LOW, _HIGH], axis=2)
     return low, high
 
 

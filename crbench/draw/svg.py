@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
-from crbench.draw import curves, sheet
+from crbench.draw import sheet
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
 # what the house's pictures are drawn with → what it is called in site.css
-COLORS = {
+_VARIABLES = {
     sheet.INK: "currentColor",
     "#000000": "currentColor",
     sheet.FAINT: "var(--faint)",
-    "#e6e8ec": "var(--rule)",
-    sheet.RIGHT: "var(--right)",
-    sheet.WRONG: "var(--wrong)",
-    **{color: f"var(--s{number + 1})" for number, color in enumerate(curves.COLORS)},
+    sheet.RULE: "var(--rule)",
+    **{color: f"var(--s{number + 1})" for number, color in enumerate(sheet.PALETTE)},
 }
+_SVG = "http://www.w3.org/2000/svg"
 
 
 def inline(figure: Figure, name: str, label: str) -> Markup:
@@ -31,25 +30,27 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
     apart; ``label`` says what is shown to those who do not see it.
     """
     import matplotlib
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
-    out = io.StringIO()
+    file = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", text)
-    text = re.sub(r"#[0-9a-f]{6}\b", lambda m: COLORS.get(m[0], m[0]), text)
-    box = re.search(r'viewBox="[^"]+"', text)
-    assert box is not None
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(file.getvalue())
+    for parent in root.iter():
+        if parent.tag == f"{{{_SVG}}}g":
+            parent.attrib.pop("id", None)  # figure_1, axes_1: the same in every figure
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
     width = 100 * figure.get_size_inches()[0]  # its letters are then as large as the page's
-    head = f'<svg {box[0]} style="--width: {width:.0f}px" role="img" aria-label="{escape(label)}"'
-    head += (
-        ' fill="currentColor" stroke-linejoin="round" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    )
-    return Markup(head + text[text.index(">") + 1 :].strip())
+    box = root.attrib["viewBox"]
+    root.attrib = {
+        "viewBox": box, "style": f"--width: {width:.0f}px", "role": "img", "aria-label": label,
+        "fill": "currentColor", "stroke-linejoin": "round",
+    }  # fmt: skip
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    text = ElementTree.tostring(root, encoding="unicode")
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, variable)
+    return Markup(text)

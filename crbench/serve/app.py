@@ -20,58 +20,58 @@ from crbench.board.html import TEMPLATES
 from crbench.data.query_image import read_query
 from crbench.errors import UserError
 from crbench.serve.guard import HOSTS, Guard, Refused
-from crbench.serve.page import TOPS, Asked, Pages
+from crbench.serve.page import TOPS, Pages, PageState
 from crbench.serve.thumbnails import Thumbnails
-from crbench.serve.upload import Upload, limit, received
+from crbench.serve.upload import Upload, form_limit, received
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from crbench.archive.search import Search
 
-ASSETS = ("site.css", "search.css")
-STATUS = {  # what the framework refuses by itself
+_ASSETS = ("site.css", "search.css")
+_STATUS = {  # what the framework refuses by itself
     404: UserError("there is no such page", fix="start from the first page"),
     405: UserError("this page takes no such request", fix="start from the first page"),
 }
-FAILED = UserError("the program failed", fix="see the terminal in which crbench serve runs")
+_FAILED = UserError("the program failed", fix="see the terminal in which crbench serve runs")
 
 
 def application(search: Search) -> ASGIApp:
     """The page of an opened run, to be served on this machine."""
     thumbnails = Thumbnails(search.cache)
     pages = Pages(search)
-    most = limit(search.cache.card)
+    most = form_limit(search.cache.card)
     lock = Lock()  # one search at a time: each uses all threads
     receiving = asyncio.Semaphore(2)  # files in memory at a time
 
     def index(request: Request) -> Response:
-        asked = _asked(request.query_params, search)
-        if not asked.query:
-            return HTMLResponse(pages.page(asked))
+        state = _state_of(request.query_params, search)
+        if not state.query:
+            return HTMLResponse(pages.page(state))
         try:
             with lock:
-                answer = search.by_id(asked.query, asked.direction, asked.top)
+                answer = search.by_id(state.query, state.direction, state.top)
         except UserError as error:
-            return said(400 if asked.query in search.row_of else 404, error, asked)
-        return HTMLResponse(pages.page(asked, answer))
+            return error_page(400 if state.query in search.row_of else 404, error, state)
+        return HTMLResponse(pages.page(state, answer))
 
     async def upload(request: Request) -> Response:
         async with receiving:
             sent = await received(request, most)
-            return await run_in_threadpool(found, sent)
+            return await run_in_threadpool(answer_upload, sent)
 
-    def found(sent: Upload) -> Response:
-        asked = _asked(sent.fields, search)
-        modality = asked.direction[0]
+    def answer_upload(sent: Upload) -> Response:
+        state = _state_of(sent.fields, search)
+        modality = state.direction[0]
         try:
             pixels = read_query(sent.path, search.cache.card.modality(modality), sent.data)
             with lock:
-                answer = search.by_image(pixels, asked.direction, asked.top, name=sent.path.name)
+                answer = search.by_image(pixels, state.direction, state.top, name=sent.path.name)
         except UserError as error:
-            return said(400, error, asked)
+            return error_page(400, error, state)
         picture = thumbnails.of_image(pixels, modality)
-        return HTMLResponse(pages.page(asked, answer, picture=picture))
+        return HTMLResponse(pages.page(state, answer, picture=picture))
 
     def image(request: Request) -> Response:
         modality, row = request.path_params["modality"], request.path_params["row"]
@@ -83,21 +83,21 @@ def application(search: Search) -> ASGIApp:
         return Response(thumbnails.png(modality, row), media_type="image/png", headers=headers)
 
     def asset(request: Request) -> Response:
-        if request.path_params["name"] not in ASSETS:
+        if request.path_params["name"] not in _ASSETS:
             raise HTTPException(404)
         text = (TEMPLATES / request.path_params["name"]).read_text(encoding="utf-8")
         return Response(text, media_type="text/css", headers={"Cache-Control": "no-cache"})
 
-    def said(status: int, error: UserError, asked: Asked = pages.first) -> Response:
-        return HTMLResponse(pages.page(asked, error=error), status)
+    def error_page(status: int, error: UserError, state: PageState = pages.first) -> Response:
+        return HTMLResponse(pages.page(state, error=error), status)
 
     def refused(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, Refused)
-        return said(problem.status, problem.error)
+        return error_page(problem.status, problem.error)
 
     def http(_: Request, problem: Exception) -> Response:
         assert isinstance(problem, HTTPException)
-        answer = said(problem.status_code, STATUS.get(problem.status_code, FAILED))
+        answer = error_page(problem.status_code, _STATUS.get(problem.status_code, _FAILED))
         answer.headers.update(problem.headers or {})
         return answer
 
@@ -113,7 +113,7 @@ def application(search: Search) -> ASGIApp:
             Refused: refused,
             HTTPException: http,
             ClientDisconnect: lambda *_: Response(status_code=400),
-            Exception: lambda *_: said(500, FAILED),
+            Exception: lambda *_: error_page(500, _FAILED),
         },
     )
     return Guard(inner, most)
@@ -129,13 +129,16 @@ def warm(search: Search) -> None:
         search.by_image(image if bands is None else image[bands], direction, 1)
 
 
-def _asked(given: Mapping[str, Any], search: Search) -> Asked:
+def _state_of(fields: Mapping[str, Any], search: Search) -> PageState:
     """What the address or the form asks for; what is not there gets its usual value."""
-    direction = str(given.get("direction") or search.default_direction)
+    direction = str(fields.get("direction") or search.default_direction)
     if direction not in search.directions:
         raise Refused(404, UserError(f"this run does not serve the direction '{direction}'",
                                      fix=f"it serves {', '.join(search.directions)}"))  # fmt: skip
-    numbers = {"top": str(given.get("top") or TOPS[1]), "examples": str(given.get("examples") or 0)}
+    numbers = {
+        "top": str(fields.get("top") or TOPS[1]),
+        "examples": str(fields.get("examples") or 0),
+    }
     for name, text in numbers.items():
         if not (text.isascii() and text.isdecimal() and len(text) < 7):
             raise Refused(
@@ -144,4 +147,4 @@ def _asked(given: Mapping[str, Any], search: Search) -> Asked:
     top = int(numbers["top"])
     if not 1 <= top <= TOPS[-1]:
         raise Refused(400, UserError(f"top is {top}", fix=f"ask for 1 to {TOPS[-1]} items"))
-    return Asked(direction, str(given.get("query") or ""), top, int(numbers["examples"]))
+    return PageState(direction, str(fields.get("query") or ""), top, int(numbers["examples"]))

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from crbench.errors import UserError
 
 HOSTS = ["127.0.0.1", "localhost"]
-HEADERS = {
+_HEADERS = {
     # same-origin and not no-referrer: with that, browsers hide the origin of our own forms too
     "Referrer-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; "
@@ -20,7 +20,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-DRAIN_BYTES, DRAIN_SECONDS = 8 * 2**20, 2.0
+_DRAIN_BYTES, _DRAIN_SECONDS = 8 * 2**20, 2.0
 
 
 class Refused(Exception):
@@ -57,7 +57,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in _HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
                 if not state["ended"]:
@@ -72,9 +72,9 @@ class Guard:
 
     async def _drain(self, receive: Receive) -> None:
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(_DRAIN_SECONDS):
                 dropped = 0
-                while dropped < DRAIN_BYTES:
+                while dropped < _DRAIN_BYTES:
                     message = await receive()
                     dropped += len(message.get("body", b""))
                     if message["type"] != "http.request" or not message.get("more_body"):

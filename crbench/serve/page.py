@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from crbench.errors import UserError
 
 TOPS = (10, 20, 50, 100)
-EXAMPLES = 12  # queries shown to begin with
-OFFERED = 100  # ids that the field offers while one types
-OTHER = {"aa": "aa", "bb": "bb", "ab": "ba", "ba": "ab"}  # to search on with a neighbour
+_EXAMPLES = 12  # queries shown to begin with
+_OFFERED = 100  # ids that the field offers while one types
+_ONWARD = {"aa": "aa", "bb": "bb", "ab": "ba", "ba": "ab"}  # to search on with a neighbour
 
 
 @dataclass(frozen=True)
-class Asked:
+class PageState:
     """A view of the page: what its address says. ``query`` is an id, or empty."""
 
     direction: str
@@ -39,10 +39,10 @@ class Asked:
     @property
     def address(self) -> str:
         """The address that shows this view again."""
-        said = {"direction": self.direction, "query": self.query, "top": self.top}
+        fields = {"direction": self.direction, "query": self.query, "top": self.top}
         if self.examples:
-            said["examples"] = self.examples
-        return "/?" + urlencode({key: value for key, value in said.items() if value != ""})
+            fields["examples"] = self.examples
+        return "/?" + urlencode({key: value for key, value in fields.items() if value != ""})
 
 
 class Pages:
@@ -50,7 +50,7 @@ class Pages:
 
     def __init__(self, search: Search) -> None:
         self.search, self.cache = search, search.cache
-        self.first = Asked(search.default_direction)
+        self.first = PageState(search.default_direction)
         self.sensors = {m: search.cache.card.modality(m).name for m in ("a", "b")}
         queries = search.cache.rows(search.protocol.query)
         rng = np.random.default_rng(derive("serve", search.cache.digest))
@@ -58,7 +58,7 @@ class Pages:
 
     def page(
         self,
-        asked: Asked,
+        state: PageState,
         answer: Answer | None = None,
         *,
         picture: bytes | None = None,
@@ -66,58 +66,59 @@ class Pages:
     ) -> str:
         """The page as HTML. ``picture``: PNG of an image that was sent; ``error``: what was wrong,
         shown above the form."""
-        modality = self.cache.card.modality(asked.direction[0])
+        modality = self.cache.card.modality(state.direction[0])
         return page(
             "search.html",
             search=self.search,
             card=self.cache.card,
             gallery=len(self.search.rows),
             n_queries=len(self.queries),
-            asked=asked,
+            state=state,
             directions=[
-                (arrow(d, self.sensors), replace(asked, direction=d).address, d == asked.direction)
+                (arrow(d, self.sensors), replace(state, direction=d).address, d == state.direction)
                 for d in self.search.directions
             ],
-            here=arrow(asked.direction, self.sensors),
+            here=arrow(state.direction, self.sensors),
             modality=modality,
             units="" if modality.units == "-" else modality.units,
             endings=", ".join(ENDINGS),
-            tops=sorted({*TOPS, asked.top}),
+            tops=sorted({*TOPS, state.top}),
             offered=self._offered(),
-            examples=[] if answer else self._examples(asked),
-            more=replace(asked, query="", examples=asked.examples + 1).address,
-            answer=answer and self._answer(asked, answer, picture),
+            examples=[] if answer else self._examples(state),
+            more=replace(state, query="", examples=state.examples + 1).address,
+            answer=answer and self._answer(state, answer, picture),
             error=error,
-            place=Path(error.where).name if error and error.where else "",
+            file=Path(error.where).name if error and error.where else "",
             alone=False,
             up="/",
         )  # fmt: skip
 
     def _offered(self) -> list[str]:
-        return sorted(self.cache.ids[self.queries[:OFFERED]].tolist())
+        return sorted(self.cache.ids[self.queries[:_OFFERED]].tolist())
 
-    def _examples(self, asked: Asked) -> list[dict[str, Any]]:
+    def _examples(self, state: PageState) -> list[dict[str, Any]]:
         """Some queries of the protocol, drawn by a fixed seed, and others behind them."""
         n = len(self.queries)
         rows = [
-            int(self.queries[(asked.examples * EXAMPLES + k) % n]) for k in range(min(EXAMPLES, n))
+            int(self.queries[(state.examples * _EXAMPLES + k) % n])
+            for k in range(min(_EXAMPLES, n))
         ]
-        return [self._pair(row, asked.direction[0], asked, asked.direction) for row in rows]
+        return [self._pair(row, state.direction[0], state, state.direction) for row in rows]
 
-    def _pair(self, row: int, modality: str, asked: Asked, direction: str) -> dict[str, Any]:
+    def _pair(self, row: int, modality: str, state: PageState, direction: str) -> dict[str, Any]:
         name = str(self.cache.ids[row])
         return {
             "id": name,
             "labels": label_names(self.cache, row),
             "image": f"/image/{modality}/{row}.png",
             "sensor": self.sensors[modality],
-            "address": Asked(direction, name, asked.top).address,
+            "address": PageState(direction, name, state.top).address,
         }
 
-    def _answer(self, asked: Asked, answer: Answer, picture: bytes | None) -> dict[str, Any]:
+    def _answer(self, state: PageState, answer: Answer, picture: bytes | None) -> dict[str, Any]:
         query, item = answer.direction[0], answer.direction[1]
-        onward = OTHER[answer.direction]
-        onward = onward if onward in self.search.directions else asked.direction
+        onward = _ONWARD[answer.direction]
+        onward = onward if onward in self.search.directions else state.direction
         shown = None
         if answer.query_row is not None:
             shown = f"/image/{query}/{answer.query_row}.png"
@@ -125,7 +126,7 @@ class Pages:
             shown = "data:image/png;base64," + base64.b64encode(picture).decode()
         known = [hit.right for hit in answer.items if hit.right is not None]
         return {
-            "found": answer,
+            "result": answer,
             "image": shown,
             "sensor": self.sensors[query],
             "shown": channel_words(self.cache),
@@ -134,7 +135,7 @@ class Pages:
             "right": sum(known) if known else None,
             "rule": relevance_words(self.cache),
             "hits": [
-                {**self._pair(hit.row, item, asked, onward), **self._judged(hit, answer)}
+                {**self._pair(hit.row, item, state, onward), **self._judged(hit, answer)}
                 for hit in answer.items
             ],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from crbench.errors import UserError
@@ -11,7 +12,7 @@ from crbench.errors import UserError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-HOST = "127.0.0.1"  # never another one: the page has no users and no passwords
+_HOST = "127.0.0.1"  # never another one: the page has no users and no passwords
 
 
 def check_installed() -> None:
@@ -29,32 +30,36 @@ def check_installed() -> None:
 
 def listen(port: int) -> socket.socket:
     """A socket that accepts connections of this machine at ``port``; 0 takes any that is free."""
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        found.bind((HOST, port))
-        found.listen(64)
+        listening.bind((_HOST, port))
+        listening.listen(64)
     except OSError as error:
-        found.close()
+        listening.close()
         reasons = {
             errno.EADDRINUSE: "another program listens there",
             errno.EACCES: "permission denied",
         }
         raise UserError(
             f"port {port} is not to be had: {reasons.get(error.errno or 0, error.strerror)}",
-            where=f"{HOST}:{port}",
+            where=f"{_HOST}:{port}",
             fix="choose another one by --port; --port 0 takes any that is free",
         ) from error
-    return found
+    return listening
 
 
 def address(listening: socket.socket) -> str:
     """The page's URL."""
-    return f"http://{HOST}:{listening.getsockname()[1]}/"
+    return f"http://{_HOST}:{listening.getsockname()[1]}/"
 
 
-def run(app: ASGIApp, listening: socket.socket) -> None:
-    """Answer until the process is interrupted; errors of the program alone are logged."""
+def answer_requests(app: ASGIApp, listening: socket.socket) -> None:
+    """Answer until the process is interrupted; errors of the program alone are logged.
+
+    Returns after SIGINT, whether the process was started with that signal ignored (``nohup``) or
+    not: the web server raises it again when it has ended, and that is no error here.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -69,4 +74,5 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         limit_concurrency=64,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crbench.draw.preview import spread
+from crbench.draw.preview import sample_rows
 from crbench.draw.render import pictures, usual_limits
 
 if TYPE_CHECKING:
     from crbench.data.cache.reading import Cache
 
-SAMPLE = 64  # pairs of the cache by which pictures are balanced
-KEPT = 2000  # pictures kept in memory, of some KB each
+_SAMPLE = 64  # pairs of the cache by which pictures are balanced
+_KEPT = 2000  # pictures kept in memory, of some KB each
 
 
 class Thumbnails:
@@ -24,11 +24,11 @@ class Thumbnails:
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
-        rows = spread(cache, SAMPLE)
+        rows = sample_rows(cache, _SAMPLE)
         self._usual: Mapping[str, tuple[np.ndarray, np.ndarray]] = {
             m: usual_limits(cache.images(m)[rows], cache.card.modality(m)) for m in ("a", "b")
         }
-        self.png = lru_cache(maxsize=KEPT)(self._png)
+        self.png = lru_cache(maxsize=_KEPT)(self._png)
 
     def etag(self, modality: str, row: int) -> str:
         """Names a picture of this cache and of no other one."""

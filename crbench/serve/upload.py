@@ -19,9 +19,9 @@ from crbench.serve.guard import Refused, check_length, check_origin
 if TYPE_CHECKING:
     from crbench.cards import DatasetCard
 
-SECONDS = 60.0  # in which a file must have arrived
-FORM = 64 * 2**10  # bytes of a form beside its file
-LONGEST = 80  # letters of a file's name that are shown
+_SECONDS = 60.0  # in which a file must have arrived
+_FORM = 64 * 2**10  # bytes of a form beside its file
+_LONGEST = 80  # letters of a file's name that are shown
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Upload:
     fields: Mapping[str, str]
 
 
-def limit(card: DatasetCard) -> int:
+def form_limit(card: DatasetCard) -> int:
     """Bytes that a form with an image of either sensor may have."""
     from crbench.data.sources.user.images import room
 
-    return FORM + max(room(card.a), room(card.b))
+    return _FORM + max(room(card.a), room(card.b))
 
 
 async def received(request: Request, most: int) -> Upload:
@@ -50,7 +50,7 @@ async def received(request: Request, most: int) -> Upload:
     parser = MultiPartParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=1024)
     parser.spool_max_size = most + 1  # below it nothing is written to a temporary file
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(_SECONDS):
             form = await parser.parse()
     except MultiPartException as error:
         raise Refused(400, UserError(f"the form is damaged: {error.message}",
@@ -61,10 +61,10 @@ async def received(request: Request, most: int) -> Upload:
         file = form.get("image")
         if not isinstance(file, UploadFile) or not file.filename:
             raise Refused(400, UserError("no file was chosen", fix="choose an image"))
+        path = _shown_name(file.filename)
         if {"/", "\\"} & set(file.filename):  # no browser sends one
-            raise Refused(400, UserError("the file's name holds a path", where=plain(file.filename),
+            raise Refused(400, UserError("the file's name holds a path", where=path,
                                          fix="send a name alone"))  # fmt: skip
-        path = plain(file.filename)
         if path.suffix.lower() not in ENDINGS:
             raise Refused(
                 415,
@@ -80,10 +80,10 @@ async def received(request: Request, most: int) -> Upload:
         await form.close()
 
 
-def plain(filename: str) -> Path:
+def _shown_name(filename: str) -> Path:
     """The last part of what a client calls its file, shortened and without control characters."""
     name = PurePosixPath(filename.replace("\\", "/")).name
     name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    if len(name) > LONGEST:
-        name = name[: LONGEST // 2] + "…" + name[-LONGEST // 2 :]
+    if len(name) > _LONGEST:
+        name = name[: _LONGEST // 2] + "…" + name[-_LONGEST // 2 :]
     return Path(name)

@@ -14,9 +14,9 @@ from crbench.draw.grids import run_grid
 from crbench.files import write_json
 from crbench.records import Record
 
-SHOWN = "cr-jepa"  # the run whose retrievals are drawn
+_DRAWN = "cr-jepa"  # the run whose retrievals are drawn
 
-NEXT = """
+_NEXT = """
 Written to {folder}:
   leaderboard.md, .html, …      the board; also .csv, .tex, .json
   grid.png                      CR-JEPA: queries and their top 5 in all four directions
@@ -35,52 +35,49 @@ Next:
 """
 
 
-def flat(records: list[Record], found: list[Board]) -> list[dict[str, Any]]:
+def _flat_scores(records: list[Record], tables: list[Board]) -> list[dict[str, Any]]:
     """One object per method: ``method``, and ``scores[direction][metric]`` as fractions."""
-    rows: list[dict[str, Any]] = []
-    for record in records:
-        rows.append(
-            {
-                "method": record.method.name,
-                "kind": record.method.kind,
-                "dataset": record.dataset.name,
-                "synthetic": record.dataset.synthetic,
-                "protocol": record.protocol.name,
-                "seed": record.training.seed if record.training else None,
-                "collapsed": record.collapsed,
-                "scores": {
-                    direction: {metric: value.value for metric, value in values.items()}
-                    for direction, values in record.scores.items()
-                },
-            }
-        )
-    for board in found:
+    rows: list[dict[str, Any]] = [
+        {
+            "method": record.method.name,
+            "kind": record.method.kind,
+            "dataset": record.dataset.name,
+            "synthetic": record.dataset.synthetic,
+            "protocol": record.protocol.name,
+            "seed": record.training.seed if record.training else None,
+            "collapsed": record.collapsed,
+            "scores": {
+                direction: {metric: score.value for metric, score in by_metric.items()}
+                for direction, by_metric in record.scores.items()
+            },
+        }
+        for record in records
+    ]
+    for board in tables:
         chance = board.rows[-1]
         scores: dict[str, dict[str, float | None]] = {}
         for (direction, metric), cell in chance.cells.items():
             scores.setdefault(direction, {})[metric] = None if cell is None else cell.mean
-        rows.append(
-            {
-                "method": chance.name,
-                "kind": chance.kind,
-                "dataset": board.key[0],
-                "synthetic": records[0].dataset.synthetic,
-                "protocol": board.key[3],
-                "scores": scores,
-            }
-        )
+        rows.append({
+            "method": chance.name,
+            "kind": chance.kind,
+            "dataset": board.key[0],
+            "synthetic": records[0].dataset.synthetic,
+            "protocol": board.key[3],
+            "scores": scores,
+        })  # fmt: skip
     return rows
 
 
-def finish(folder: Path) -> None:
+def finish_demo(folder: Path) -> None:
     """Print the board of a demo's runs; write ``leaderboard.*``, a grid and the curves."""
     records = read_records([folder])
-    found = boards(records)
-    write_boards(found, [], folder)
-    write_json(folder / "leaderboard.json", flat(records, found))
+    tables = boards(records)
+    write_boards(tables, [], folder)
+    write_json(folder / "leaderboard.json", _flat_scores(records, tables))
     trained = [folder / record.method.name for record in records if record.method.kind == "method"]
     cache = next(folder.glob("*.h5"))
     training_curves(sorted(set(trained)), folder / "curves.png")
-    run_grid(folder / SHOWN, folder / "grid.png", cache=cache)
-    print_boards(found)
-    print(NEXT.format(folder=folder, cache=cache))
+    run_grid(folder / _DRAWN, folder / "grid.png", cache=cache)
+    print_boards(tables)
+    print(_NEXT.format(folder=folder, cache=cache))

@@ -14,10 +14,12 @@ from crbench.records import Record
 from crbench.study.commands import command_lines
 from crbench.words import DIRECTIONS, arrow
 
-HEALTH = (
+_HEALTH = (
     ("feature_std", "feature sd", "mean over features of the sd over items, unit embeddings"),
     ("spread", "spread", "feature sd × √D: 1 all over the sphere, 0 one point"),
     ("effective_rank", "effective rank", "exponential of the entropy of the singular values"),
+    ("gap", "modality gap", "distance between the mean embeddings of the two sensors"),
+    ("tied_share", "tied scores", "share of scores that equal another of the same query"),
 )
 
 
@@ -41,9 +43,9 @@ def row_page(
         metrics=[*board.metrics, *more_metrics(board)],
         runs=list(zip(row.records, files, strict=True)),
         by_seed={direction: by_seed(row, direction, metric) for direction in DIRECTIONS},
-        classes=classes(row, metric),
-        health=health(record),
-        facts=facts(record, row, board),
+        classes=_class_scores(row, metric),
+        health=_health_lines(record),
+        facts=_facts(record, row, board),
         commands=command_lines(record),
         cards=[
             ("Method card", json.dumps(record.method.card, indent=2, ensure_ascii=False)),
@@ -57,22 +59,22 @@ def row_page(
     )
 
 
-def classes(row: Row, metric: str) -> list[tuple[str, list[float | None]]]:
+def _class_scores(row: Row, metric: str) -> list[tuple[str, list[float | None]]]:
     """The metric of each class over the row's runs, by direction; queries that carry it count."""
-    found: dict[str, dict[str, list[float]]] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
     for record in row.records:
         for direction, by_metric in record.per_class.items():
             for name, value in by_metric.get(metric, {}).items():
-                values = found.setdefault(name, {}).setdefault(str(direction), [])
+                values = scores.setdefault(name, {}).setdefault(str(direction), [])
                 if value is not None:
                     values.append(value)
     return [
         (name, [statistics.fmean(v) if (v := values.get(d)) else None for d in DIRECTIONS])
-        for name, values in sorted(found.items())
+        for name, values in sorted(scores.items())
     ]
 
 
-def health(record: Record) -> list[tuple[str, str, list[float | None]]]:
+def _health_lines(record: Record) -> list[tuple[str, str, list[float | None]]]:
     """Lines of the health table: name, meaning, a value a direction (its gallery's embeddings)."""
     by_direction = record.health.get("directions", {})
 
@@ -81,24 +83,20 @@ def health(record: Record) -> list[tuple[str, str, list[float | None]]]:
         value = entry.get(key, entry.get("gallery", {}).get(key))
         return None if value is None else float(value)
 
-    more = (
-        ("gap", "modality gap", "distance between the mean embeddings of the two sensors"),
-        ("tied_share", "tied scores", "share of scores that equal another of the same query"),
-    )
     return [
         (title, meaning, [of(direction, key) for direction in DIRECTIONS])
-        for key, title, meaning in (*HEALTH, *more)
+        for key, title, meaning in _HEALTH
     ]
 
 
-def facts(record: Record, row: Row, board: Board) -> list[tuple[str, str]]:
+def _facts(record: Record, row: Row, board: Board) -> list[tuple[str, str]]:
     """What the record says beside its scores, as (name, text)."""
     training, data = record.training, record.dataset
     serves = "; ".join(
         f"{arrow(str(d), board.sensors)}: {s.query}" + (f" → {s.gallery}" * (s.query != s.gallery))
         for d, s in record.serves.items()
     )
-    found = [
+    lines = [
         ("Dataset", f"{data.title}, scale {data.scale}, cache {data.cache_digest}"),
         ("Sensors", "; ".join(
             f"{entry.name}: {', '.join(entry.bands)}" for entry in record.modalities.values()
@@ -110,9 +108,9 @@ def facts(record: Record, row: Row, board: Board) -> list[tuple[str, str]]:
         ("Paper", record.method.paper),
     ]  # fmt: skip
     if training is None:
-        found.append(("Training", "not stated: embeddings of another program"))
+        lines.append(("Training", "not stated: embeddings of another program"))
     else:
-        found += [
+        lines += [
             ("Seeds", ", ".join(map(str, row.seeds))),
             ("Training", f"{training.epochs} of {training.epochs_planned} epochs, "
                          f"{training.steps:,} steps on {training.n_train:,} pairs "
@@ -127,12 +125,12 @@ def facts(record: Record, row: Row, board: Board) -> list[tuple[str, str]]:
         ("Timings (s)", {key: f"{value:.2f}" for key, value in record.timings.items()}),
         ("Memory (GiB)", {key: f"{value:.2f}" for key, value in record.memory.items()}),
     )  # fmt: skip
-    found += [
+    lines += [
         (name, ", ".join(f"{key} {value}" for key, value in table.items()))
         for name, table in tables
         if table
     ]
-    return [(name, text) for name, text in found if text]
+    return [(name, text) for name, text in lines if text]
 
 
 def _protocol(record: Record) -> str:

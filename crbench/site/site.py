@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 MARKER = ".crbench-report"  # a folder that holds it was written here and may be replaced
-ASSETS = ("site.css", "site.js")
+_ASSETS = ("site.css", "site.js")
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ def write_site(
     training curves, a retrieval grid and a map. ``studies`` are ablation tables with their notes.
     A folder that holds anything else than an earlier report is refused.
     """
-    found = boards(records)
+    tables = boards(records)
     published = published_tables()
     by_weights = _by_weights(runs)
     with _replaced(out) as folder:
         site = Site(out)
-        links = {(b.key, row.label): f"rows/{slug(b, row)}.html" for b, row in _rows(found)}
-        for board, row in _watched(list(_rows(found)), quiet):
+        links = {(b.key, row.label): f"rows/{slug(b, row)}.html" for b, row in _rows(tables)}
+        for board, row in _watched(list(_rows(tables)), quiet):
             _row(folder, site, board, row, by_weights)
-        charts = {board.key: _charts(board) for board in found}
-        text = board_page(found, published, links=links, charts=charts)
+        charts = {board.key: _charts(board) for board in tables}
+        text = board_page(tables, published, links=links, charts=charts)
         write_text(folder / "index.html", text)
         write_text(folder / "studies.html", _studies(studies))
-        for name in ASSETS:
+        for name in _ASSETS:
             write_text(folder / "assets" / name, (TEMPLATES / name).read_text(encoding="utf-8"))
         write_text(folder / MARKER, "Made by crbench report, and replaced as a whole by it.\n")
         site.pages += 2
@@ -89,8 +89,8 @@ def slug(board: Board, row: Row) -> str:
     return f"{plain}-{sha256_json([*board.key, row.label])[:8]}"
 
 
-def _rows(found: Iterable[Board]) -> Iterable[tuple[Board, Row]]:
-    return ((board, row) for board in found for row in board.rows if row.n)
+def _rows(tables: Iterable[Board]) -> Iterable[tuple[Board, Row]]:
+    return ((board, row) for board in tables for row in board.rows if row.n)
 
 
 def _watched(items: Sequence[Any], quiet: bool) -> Iterable[Any]:
@@ -154,7 +154,7 @@ def _charts(board: Board) -> list[Chart]:
     from crbench.draw.svg import inline
 
     ready = sha256_json(list(board.key))[:8]
-    found = []
+    shown: list[Chart] = []
     rows = [row for row in board.rows if row.n]
     if len(rows) < 2:
         return []
@@ -171,12 +171,12 @@ def _charts(board: Board) -> list[Chart]:
                f"{title} against {charts.COSTS[of][0]}; floors left out. {same}")
               for of in charts.COSTS),
         )  # fmt: skip
-        found += [
+        shown += [
             Chart(inline(figure, f"{name}-{kind}", caption), caption, size)
             for kind, figure, size, caption in drawn
             if figure is not None
         ]
-    return found
+    return shown
 
 
 def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list[Chart]:
@@ -184,15 +184,17 @@ def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list
     from crbench.draw.curves import training_figure
     from crbench.draw.svg import inline
 
-    found = []
+    shown = []
     curve = k_curves(row, board)
     if curve is not None:
         text = "Scores over k, mean over the row's runs; bands are 95 % intervals over queries."
-        found.append(Chart(inline(curve, f"{name}-k", text), text, "wide"))
+        shown.append(Chart(inline(curve, f"{name}-k", text), text, "wide"))
     if logged := [run for run in runs if (run / "metrics.jsonl").is_file()]:
         text = "Training curves: the loss, and its unweighted terms, mean of each epoch."
-        found.append(Chart(inline(training_figure(logged), f"{name}-t", text), text, "wide"))
-    return found
+        shown.append(
+            Chart(inline(training_figure(logged, titled=False), f"{name}-t", text), text, "wide")
+        )
+    return shown
 
 
 def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
@@ -212,17 +214,17 @@ def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
     return page("studies.html", studies=shown, alone=False, up="")
 
 
-def _by_weights(places: Iterable[Path]) -> dict[str, Path]:
-    """Run folders at or under ``places``, by the digest of their weights."""
-    found: dict[str, Path] = {}
-    for place in places:
-        if not place.is_dir():
-            raise UserError("no such run folder", where=place, fix="name folders of runs")
-        for info in sorted(place.rglob("run.json")):
+def _by_weights(folders: Iterable[Path]) -> dict[str, Path]:
+    """Run folders at or under ``folders``, by the digest of their weights."""
+    runs: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError("no such run folder", where=folder, fix="name folders of runs")
+        for info in sorted(folder.rglob("run.json")):
             weights = info.parent / "weights.safetensors"
             if weights.is_file():
-                found.setdefault(sha256_file(weights), info.parent)
-    return found
+                runs.setdefault(sha256_file(weights), info.parent)
+    return runs
 
 
 @contextmanager

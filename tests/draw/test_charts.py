@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -71,3 +72,12 @@ def test_scores_over_k_lie_inside_their_panels(make_record: Make, all_inside: In
     assert figure is not None and len(figure.axes) == 4
     all_inside(figure)
     assert charts.k_curves(board.rows[-1], board) is None  # chance has no curve
+
+
+def test_long_names_stay_on_the_page(make_record: Make, all_inside: Inside) -> None:
+    board = board_of(make_record)
+    sensors = {"a": "Sentinel-1 IW GRD ascending orbit", "b": "Sentinel-2 MSI level 2A"}
+    rows = tuple(replace(row, label=f"{row.label} {'with a long name ' * 6}") for row in board.rows)
+    board = replace(board, sensors=sensors, rows=rows)
+    all_inside(charts.by_direction(board, board.metrics[0]))
+    all_inside(charts.asymmetry(board, board.metrics[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from matplotlib.image import imread
 
 from crbench.data.pair_labels import label_names, relevant
 from crbench.draw.grids import run_grid
-from crbench.draw.maps import classes, modality_gap, plane, run_map
+from crbench.draw.maps import item_classes, modality_gap, plane, run_map
 from crbench.draw.run import open_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
@@ -65,7 +66,7 @@ def test_the_class_of_an_item_is_its_rarest_label(record: Record, trained_run: P
     assert labels is not None
     counts = labels.sum(axis=0)
     names = cache.card.labels.classes
-    for row, name in zip(rows, classes(cache, rows), strict=True):
+    for row, name in zip(rows, item_classes(cache, rows), strict=True):
         mine = np.flatnonzero(labels[row])
         assert name in label_names(cache, int(row))
         assert counts[names.index(name)] == counts[mine].min()
@@ -101,12 +102,17 @@ def test_pictures_of_other_embeddings_are_refused(
 def test_wrong_only_draws_queries_with_a_wrong_item(
     record: Record, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is drawn is read off the lines that go to the sheet; the drawing itself is the same."""
+    """What is drawn is read off the choice that goes to the sheet; the drawing is the same."""
     from crbench.draw import grids
 
     drawn = {}
-    real = grids._draw
-    monkeypatch.setattr(grids, "_draw", lambda *given: drawn.update(given[1]) or real(*given))
+    real = grids._chosen
+
+    def chosen(*options: Any) -> Any:
+        drawn.update({d: hits for d, (_, hits) in real(*options)[0].items()})
+        return real(*options)
+
+    monkeypatch.setattr(grids, "_chosen", chosen)
     path = run_grid(trained_run, tmp_path / "w.png", wrong_only=True, n_queries=2, k=3)
     opened = open_run(trained_run)
     assert imread(path).shape[0] > 500 and drawn.keys() == {"aa", "bb", "ab", "ba"}

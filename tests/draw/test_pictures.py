@@ -16,7 +16,7 @@ from crbench.data.cache.reading import Cache, open_cache
 from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.curves import read_curve, training_curves
-from crbench.draw.grids import MOST, ROOM, judge, retrieval_grid
+from crbench.draw.grids import explain_hit, retrieval_grid
 from crbench.draw.preview import pair_sheet
 from crbench.draw.render import channels, pictures, stretch, usual_limits
 from crbench.draw.run import Views, nearest
@@ -112,11 +112,11 @@ def test_captions_name_the_shared_labels(cache: Cache) -> None:
     query = int(rows[0])
     mine = set(label_names(cache, query))
     for item in map(int, rows):
-        right, lines = judge(cache, query, item)
+        right, lines = explain_hit(cache, query, item)
         theirs = set(label_names(cache, item))
         assert right == bool(mine & theirs)
-        assert len(lines) <= MOST
-        assert all(sheet.text_width(line) <= ROOM + 0.01 for line in lines), lines
+        assert len(lines) <= sheet.CAPTION_LINES
+        assert all(sheet.text_width(line) <= sheet.CAPTION + 0.01 for line in lines), lines
         if right:
             assert lines[0] == f"shares {len(mine & theirs)} of {len(mine)}, has {len(theirs)}:"
 
@@ -196,12 +196,12 @@ LONG = "Land principally occupied by agriculture, with significant areas of natu
 
 
 def test_a_long_label_is_broken_and_not_cut() -> None:
-    lines = sheet.label_lines([LONG, "Pastures"], ROOM, MOST)
+    lines = sheet.label_lines([LONG, "Pastures"], sheet.CAPTION, sheet.CAPTION_LINES)
     assert " ".join(line.strip() for line in lines) == f"{LONG} Pastures"
     assert len(lines) > 3 and all(line.startswith("  ") for line in lines[1:-1])
-    assert all(sheet.text_width(line) <= ROOM for line in lines)
-    assert sheet.label_lines(["a", "b", "c", "d"], ROOM, 3) == ["a", "b", "and 2 more"]
-    assert sheet.label_lines(["a", "b", "c"], ROOM, 3) == ["a", "b", "c"]
+    assert all(sheet.text_width(line) <= sheet.CAPTION for line in lines)
+    assert sheet.label_lines(["a", "b", "c", "d"], sheet.CAPTION, 3) == ["a", "b", "and 2 more"]
+    assert sheet.label_lines(["a", "b", "c"], sheet.CAPTION, 3) == ["a", "b", "c"]
 
 
 def test_text_is_broken_where_it_must_be() -> None:

@@ -66,7 +66,13 @@ def search(evaluated: Path) -> Search:
 
 @pytest.fixture(scope="session")
 def served(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    base = tmp_path_factory.mktemp("process")
+    process = start(evaluated, tmp_path_factory.mktemp("process"))
+    yield process
+    assert_ends(process.process)
+
+
+def start(evaluated: Path, base: Path, *, ignore: bool = False) -> Served:
+    """Serve a run by the command; ``ignore``: with SIGINT ignored, as by ``nohup``."""
     (base / "tmp").mkdir()
     (base / "here").mkdir()
     env = os.environ | {"TMPDIR": str(base / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -75,14 +81,27 @@ def served(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     process = subprocess.Popen(
         [sys.executable, "-c", LAUNCH, str(base / "log"), *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd=base / "here",
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignore else None,
     )  # fmt: skip
     assert process.stdout is not None
     url = process.stdout.readline().strip()
     if not url.startswith("http://"):
         process.kill()
         pytest.fail(f"no page: {process.communicate()[1]}")
-    yield Served(url, evaluated, base / "log", base / "tmp", process)
+    return Served(url, evaluated, base / "log", base / "tmp", process)
+
+
+def assert_ends(process: subprocess.Popen[str]) -> None:
+    """SIGINT ends it with its last words alone: no log line, no traceback."""
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=20)
     assert process.returncode == 0 and out == ""
-    assert said == "Ctrl-C ends it\n\nended; nothing was kept\n"  # no log line, no traceback
+    assert errors == "Ctrl-C ends it\n\nended; nothing was kept\n"
+
+
+@pytest.fixture
+def served_ignoring_interrupts(evaluated: Path, tmp_path: Path) -> Iterator[Served]:
+    """The same page, started by a parent that ignores SIGINT."""
+    process = start(evaluated, tmp_path, ignore=True)
+    yield process
+    assert_ends(process.process)
