@@ -16,12 +16,11 @@ def test_an_interrupt_ends_it_where_the_parent_ignores_interrupts(
     served_ignoring_interrupts: Any,
 ) -> None:
     """How it ends is checked by the fixture, as for every page that is served here."""
-    process = served_ignoring_interrupts.process
-    with open(f"/proc/{process.pid}/status") as status:
-        (mask,) = (line.split()[1] for line in status if line.startswith("SigCgt"))
-    assert int(mask, 16) & 2  # the server takes SIGINT although it began ignored
     with urllib.request.urlopen(served_ignoring_interrupts.url, timeout=60) as answer:
         assert answer.status == 200
+    with open(f"/proc/{served_ignoring_interrupts.process.pid}/status") as status:
+        (mask,) = (line.split()[1] for line in status if line.startswith("SigCgt"))
+    assert int(mask, 16) & 2  # now the server takes SIGINT, which began ignored
 
 
 def test_a_free_port_is_of_this_machine_and_a_taken_one_is_said() -> None:
