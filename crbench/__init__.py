@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # OpenMP threads that wait by spinning starve each other where cores are shared: beside a few other
@@ -12,23 +14,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 __all__ = ["train", "evaluate", "load", "search"]
 
+_LATER = {  # imported when first asked for
+    "evaluate": "crbench.evaluation.evaluate",
+    "load": "crbench.embedding.load",
+    "search": "crbench.archive.search",
+}
+
+
+def train(method: str, dataset: str, *, ranks: Any = None, **settings: Any) -> Path:
+    """Train ``method`` on ``dataset`` and return the run's folder.
+
+    ``settings`` are those of :class:`crbench.training.settings.TrainSettings`, e.g. ``scale``,
+    ``seed``, ``out``; ``ranks`` the processes that share the training.
+    """
+    from crbench.training.loop import train as train_run
+    from crbench.training.settings import TrainSettings
+
+    return train_run(TrainSettings(method, dataset, **settings), ranks)
+
 
 def __getattr__(name: str) -> Any:
-    """``train``, ``evaluate``, ``load`` and ``search``: imported when first asked for."""
-    if name == "train":
-        from crbench.training.loop import train
-
-        return train
-    if name == "evaluate":
-        from crbench.evaluation.evaluate import evaluate
-
-        return evaluate
-    if name == "load":
-        from crbench.embedding.load import load
-
-        return load
-    if name == "search":
-        from crbench.archive.search import search
-
-        return search
+    """``evaluate``, ``load`` and ``search``, from their modules."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'crbench' has no attribute '{name}'")

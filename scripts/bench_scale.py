@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from bench_scoring import reset_peak, resident
 
-from crbench import machine as provenance
+from crbench import machine
 from crbench.scoring import Items
 from crbench.scoring.approximate import recall
 from crbench.scoring.index import Index, nearest_candidates
@@ -54,9 +54,9 @@ def main() -> None:
                 print(points[-1], flush=True)
     if args.json:
         about = {
-            "date": provenance.now_utc(),
-            "hardware": provenance.hardware(),
-            "versions": provenance.versions(),
+            "date": machine.now_utc(),
+            "hardware": machine.hardware(),
+            "versions": machine.versions(),
             "load_average": os.getloadavg()[0],
             "gpus": int(faiss.get_num_gpus()),
             "dims": args.dims,

@@ -32,10 +32,11 @@ from crbench.archive.archive import Search
 from crbench.archive.queries import Queries
 from crbench.cards import load_dataset
 from crbench.data.cache.reading import Cache
-from crbench.embedding.embed import write_embeddings
+from crbench.embedding.file import write_embeddings
 from crbench.files import sha256_file
 from crbench.records import Serves
 from crbench.run.folder import RunFolder, RunInfo
+from crbench.run.opened import OpenedRun
 from crbench.scoring.search import Gallery, error_bound, scale_rows
 
 CLASSES = 8  # DSRSID: 8 classes of 10,000
@@ -98,7 +99,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     search._galleries["b/v"] = Gallery(ids, crowd)
     turn = iter(np.repeat(queries, 3).tolist())
     crowded = interleaved({"product": product(crowd), "answer": one(crowd)}, args.repeats)
-    file = next(search.queries.run.index.glob("*.npy"))
+    file = next(search.queries.run.folder.index.glob("*.npy"))
     return {
         "inner_product_ms": 1e3 * usual["product"],
         "answer_ms": 1e3 * usual["answer"],
@@ -137,7 +138,7 @@ def archive(folder: Path, embeddings: np.ndarray) -> Search:
     write_embeddings(run.embeddings, ids, {"a/v": embeddings, "b/v": embeddings},
                      {"ab": Serves(query="v", gallery="v")})  # fmt: skip
     protocol = card.protocols[card.protocol].model_copy(update={"gallery": ["test"]})
-    queries = Queries(run, RunInfo.model_construct(), cache)
+    queries = Queries(OpenedRun(run, RunInfo.model_construct(), cache))
     digest = sha256_file(run.embeddings)
     return Search(queries, protocol, "all", {"ab": ("a/v", "b/v")}, digest=digest)
 

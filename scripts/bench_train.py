@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crbench import machine as provenance
+from crbench import machine
 from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="pairs a step (16; on a GPU 512)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=200, help="of the GPU's long measurement")
-    parser.add_argument("--threads", type=int, default=provenance.cores())
+    parser.add_argument("--threads", type=int, default=machine.cores())
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--small", action="store_true", help="tiny scale, matrices of 512")
     parser.add_argument("--json", action="store_true", help="print one JSON object only")
@@ -214,9 +214,9 @@ def bench(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "precision": precision,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "hardware": provenance.hardware(),
-        "versions": provenance.versions(),
-        "date": provenance.now_utc()[:10],
+        "hardware": machine.hardware(),
+        "versions": machine.versions(),
+        "date": machine.now_utc()[:10],
     }
     if device.type == "cpu":
         spent = {name: statistics.median(values) for name, values in core.items()}

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from crbench import train
 from crbench.cards import load_dataset, load_method
 from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import Cache, default_path, open_cache
@@ -22,7 +23,6 @@ from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.records import read_record
 from crbench.run.folder import RunFolder
-from crbench.training.loop import train
 
 METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
 # REJEPA has no cross-modal loss and learns slowest: on the twin alone, with its curve.

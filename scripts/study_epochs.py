@@ -17,6 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from crbench import train
 from crbench.cards import load_dataset
 from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import default_path
@@ -25,7 +26,6 @@ from crbench.evaluation.evaluate import evaluate
 from crbench.files import atomic_path, write_json
 from crbench.records import Record, read_record
 from crbench.run.folder import RunFolder
-from crbench.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = "tiny"

@@ -23,12 +23,13 @@ from crbench.board.published import printed
 from crbench.board.tables import text_table
 from crbench.cards import load_dataset
 from crbench.data.cache.reading import Cache, default_path, open_cache
-from crbench.embedding.embed import embed_run
+from crbench.embedding.embedder import embed_run
 from crbench.embedding.file import read_embeddings
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import items
 from crbench.files import write_text
 from crbench.run.folder import RunFolder
+from crbench.run.opened import open_run
 from crbench.scoring import score_directions
 from crbench.study.cards import load_study, row_jobs
 from crbench.words import DIRECTIONS, arrow
@@ -41,7 +42,7 @@ def by_view(run: Path, data: Cache, view: str) -> dict[str, float]:
     protocol = data.card.protocols[data.card.protocol]
     query, gallery = items(data, protocol.query), items(data, protocol.gallery)
     serves = {d: (f"{d[0]}/{view}", f"{d[1]}/{view}") for d in DIRECTIONS}
-    vectors = read_embeddings(embed_run(run, cache=data.path, quiet=True), data.ids)
+    vectors = read_embeddings(embed_run(open_run(run, cache=data.path), quiet=True), data.ids)
     result = score_directions(
         replace(vectors, serves=serves).pairs(query.ids, gallery.ids),
         query,

@@ -70,7 +70,7 @@ def twin_cache(once: Once) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(twin_cache: Path, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CR-JEPA at ``tiny``, two epochs on the small twin; a copy for each worker to write in."""
-    from crbench.training.loop import train
+    from crbench import train
 
     def make(folder: Path) -> None:
         settings: dict[str, Any] = {"scale": "tiny", "epochs": 2, "cache": twin_cache}

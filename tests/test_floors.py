@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crbench"
-GROUND = ("errors", "seeds", "files", "machine", "words", "cards", "plugins", "records")
+GROUND = ("errors", "seeds", "files", "machine", "progress", "words", "cards", "plugins", "records")
 STAGES = (
     "scoring", "data", "models", "run", "embedding", "training", "evaluation", "archive", "board",
     "study", "draw", "site", "serve", "cli",

@@ -14,12 +14,11 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crbench.archive.index import stored
-from crbench.archive.queries import Queries, read_image
+from crbench.archive.queries import Queries, read_query_image
 from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.data.pair_labels import label_names, relevant
@@ -31,12 +30,9 @@ from crbench.run.folder import RunInfo
 from crbench.scoring.search import Gallery, scale_rows
 from crbench.words import DIRECTIONS, SAME_MODAL
 
-if TYPE_CHECKING:  # torch takes seconds to load, and a pair that is embedded needs none of it
-    pass
-
-FORMAT = 1
-PREFERRED = ("ab", "ba", "aa", "bb")  # the direction where none is asked for: the first there is
-NEAR_IDS = 2000  # ids whose spelling an unknown one is compared with
+_FORMAT = 1
+_PREFERRED = ("ab", "ba", "aa", "bb")  # the direction where none is asked for: the first there is
+_NEAR_IDS = 2000  # ids whose spelling an unknown one is compared with
 
 
 @dataclass(frozen=True)
@@ -90,12 +86,12 @@ class Search:
     @property
     def cache(self) -> Cache:
         """The cache that the run was trained on."""
-        return self.queries.cache
+        return self.queries.run.cache
 
     @property
     def info(self) -> RunInfo:
         """The run's own statement."""
-        return self.queries.info
+        return self.queries.run.info
 
     @property
     def title(self) -> str:
@@ -111,7 +107,7 @@ class Search:
     @property
     def default_direction(self) -> str:
         """Across the sensors where the method does that, a query of ``a`` first."""
-        return next(d for d in PREFERRED if d in self.serves)
+        return next(d for d in _PREFERRED if d in self.serves)
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -142,19 +138,19 @@ class Search:
         started = time.perf_counter()
         vector = self.queries.of_image(pixels, self.serves[direction][0], name)
         took = time.perf_counter() - started
-        found = self.answer(vector, direction, top, name, embed_seconds=took)
-        return replace(found, pixels=np.asarray(pixels))
+        answer = self.answer(vector, direction, top, name, embed_seconds=took)
+        return replace(answer, pixels=np.asarray(pixels))
 
     def by_file(self, path: Path, direction: str | None = None, top: int = 20) -> Answer:
         """As :meth:`by_image`, of a GeoTIFF, PNG, JPEG, ``.npy`` or ``.npz``.
 
         Without ``direction`` the sensor is the first one whose card the image fits.
         """
-        wanted = [d for d in PREFERRED if d in self.serves]
+        wanted = [d for d in _PREFERRED if d in self.serves]
         if direction is not None:
             wanted = [self._checked(direction)]
         sensors = list(dict.fromkeys(d[0] for d in wanted))
-        pixels, modality = read_image(path, self.cache, sensors)
+        pixels, modality = read_query_image(path, self.cache, sensors)
         direction = next(d for d in wanted if d[0] == modality)
         return self.by_image(pixels, direction, top, name=path.name)
 
@@ -173,8 +169,8 @@ class Search:
         gallery = self.gallery(self.serves[direction][1])
         started = time.perf_counter()
         left_out = self._left_out(row, direction)
-        places, scores = gallery.nearest(vector, top, left_out)
-        rows = self.rows[places]
+        rows, scores = gallery.nearest(vector, top, left_out)
+        rows = self.rows[rows]
         right = self._right(row, rows, left_out)
         hits = [
             Hit(n + 1, str(self.cache.ids[at]), float(scores[n]), at, label_names(self.cache, at),
@@ -192,13 +188,13 @@ class Search:
         if name not in self._galleries:
             ids = self.cache.ids[self.rows]
             file = f"{name}-{self.protocol_name}.npy".replace("/", "-")
-            key = [FORMAT, self.digest, self.cache.digest, self.protocol.gallery, name]
+            key = [_FORMAT, self.digest, self.cache.digest, self.protocol.gallery, name]
 
             def make() -> np.ndarray:
-                found = read_embeddings(self.queries.run.embeddings, self.cache.ids)
-                return scale_rows(found.arrays[name][found.rows(ids)])
+                file = self.queries.run.folder.embeddings
+                return scale_rows(read_embeddings(file, self.cache.ids).of(name, ids))
 
-            vectors = stored(self.queries.run.index / file, sha256_json(key), make)
+            vectors = stored(self.queries.run.folder.index / file, sha256_json(key), make)
             self._galleries[name] = Gallery(ids, vectors)
         return self._galleries[name]
 
@@ -217,7 +213,7 @@ class Search:
         """Names the ids that are spelt most like it, among those beside it in their order."""
         ids = np.sort(self.cache.ids)
         at = int(np.searchsorted(ids, query_id))
-        beside = ids[max(0, at - NEAR_IDS // 2) : at + NEAR_IDS // 2].tolist()
+        beside = ids[max(0, at - _NEAR_IDS // 2) : at + _NEAR_IDS // 2].tolist()
         close = difflib.get_close_matches(query_id, beside, n=20, cutoff=0.6)
         alike = [len(os.path.commonprefix([name, query_id])) for name in close]  # noqa: RUF071
         near = [close[at] for at in np.argsort(alike, kind="stable")[::-1][:3]]
@@ -229,18 +225,18 @@ class Search:
         return UserError(f"no pair named '{query_id}'", where=self.cache.path, fix=fix)
 
     @cached_property
-    def _places(self) -> np.ndarray | None:
+    def _place_numbers(self) -> np.ndarray | None:
         """A number per place of each pair of the cache, where the protocol leaves places out."""
         if self.protocol.exclude == "self" or self.cache.places is None:
             return None
         return np.unique(self.cache.places, return_inverse=True)[1]
 
     def _left_out(self, row: int | None, direction: str) -> np.ndarray:
-        """Places in the gallery that are not ranked for the query at ``row``."""
+        """Positions in the gallery that are not ranked for the query at ``row``."""
         if row is None:
             return np.empty(0, np.int64)
-        if self._places is not None:
-            return np.flatnonzero(self._places[self.rows] == self._places[row])
+        if self._place_numbers is not None:
+            return np.flatnonzero(self._place_numbers[self.rows] == self._place_numbers[row])
         return np.flatnonzero(self.rows == row) if direction in SAME_MODAL else np.empty(0, int)
 
     def _right(self, row: int | None, items: np.ndarray, left_out: np.ndarray) -> np.ndarray | None:

@@ -7,44 +7,40 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
-from crbench.data.cache.reading import Cache, decode
-from crbench.embedding.vector_files import BROKEN, damaged
+from crbench.data.cache.reading import Cache
+from crbench.embedding.file import StoredEmbeddings
 from crbench.errors import UserError
-from crbench.run.folder import RunFolder, RunInfo
-from crbench.run.opened import statistics
+from crbench.run.opened import OpenedRun, statistics
 
 if TYPE_CHECKING:  # torch takes seconds to load, and a pair that is embedded needs none of it
-    import torch
-
-    from crbench.models.base import Method
+    from crbench.embedding.embedder import Embedder
 
 
 @dataclass
 class Queries:
-    """Queries to a finished run, of pairs of its ``cache`` and of images of one's own.
+    """Queries to a finished run, of pairs of its cache and of images of one's own.
 
     ``name`` of an embedding is ``<modality>/<view>``, as ``a/uni``.
     """
 
-    run: RunFolder
-    info: RunInfo
-    cache: Cache
+    run: OpenedRun
     device: str = "auto"
+
+    @cached_property
+    def stored(self) -> StoredEmbeddings:
+        """The run's file of embeddings."""
+        return StoredEmbeddings(self.run.folder.embeddings)
 
     def of_pair(self, row: int, name: str) -> np.ndarray:
         """The embedding of the pair at cache ``row``, (D,) float32: the stored one where it is."""
-        query_id = str(self.cache.ids[row])
-        try:
-            if query_id in self._stored_rows:
-                with h5py.File(self.run.embeddings, "r") as file:
-                    return np.asarray(file[name][self._stored_rows[query_id]])
-        except BROKEN as error:
-            raise damaged(f"{self.run.embeddings}, {name}", error) from error
-        modality = name.partition("/")[0]
-        bands, pixels = self.cache.band_positions(modality), self.cache.images(modality)[row]
+        cache, modality = self.run.cache, name.partition("/")[0]
+        query_id = str(cache.ids[row])
+        vector = self.stored.vector(name, query_id)
+        if vector is not None:
+            return vector
+        bands, pixels = cache.band_positions(modality), cache.images(modality)[row]
         return self._embed(pixels if bands is None else pixels[bands], name, query_id)
 
     def of_image(self, pixels: np.ndarray, name: str, title: str) -> np.ndarray:
@@ -52,47 +48,36 @@ class Queries:
 
         One of another shape is a UserError that names the bands; ``title`` says which image.
         """
-        card = self.cache.card.modality(name[0])
+        card = self.run.cache.card.modality(name[0])
         shape, wanted = np.shape(pixels), (len(card.used), *card.size)
         if shape != wanted:
-            given, needed = ("×".join(map(str, s)) for s in (shape, wanted))
+            actual, needed = ("×".join(map(str, s)) for s in (shape, wanted))
             raise UserError(
-                f"the image is {given}, {card.name} is {needed}: {', '.join(card.used)}",
+                f"the image is {actual}, {card.name} is {needed}: {', '.join(card.used)}",
                 where=title,
                 fix="give these bands in this order, at this size",
             )
         return self._embed(pixels, name, title)
 
     @cached_property
-    def _stored_rows(self) -> dict[str, int]:
-        """Row of each id in the embeddings."""
-        with h5py.File(self.run.embeddings, "r") as file:
-            return {name: row for row, name in enumerate(decode(file["ids"][:]).tolist())}
+    def _embedder(self) -> Embedder:
+        from crbench.embedding.embedder import Embedder
+        from crbench.run.devices import pick_device
 
-    @cached_property
-    def _model(self) -> tuple[Method, torch.device]:
-        import torch
-
-        from crbench.embedding.embed import load_run
-        from crbench.run.devices import full_precision, pick_device
-
-        torch.set_num_threads(self.info.threads)
-        full_precision()
-        chosen = pick_device(self.device)
-        return load_run(self.run, chosen), chosen
+        return Embedder.of_run(self.run.folder, self.run.info, pick_device(self.device))
 
     def _embed(self, pixels: np.ndarray, name: str, title: str) -> np.ndarray:
         from crbench.data.unlabelled import Images, Normalised
-        from crbench.embedding.embedder import embed_pairs
 
-        model, device = self._model
+        embedder = self._embedder
         modality, _, view = name.partition("/")
         one = Images(np.array([title]), lambda at: np.asarray(pixels)[None])
-        image = Normalised(one, statistics(self.cache)[modality], model.image_size, device)
-        return embed_pairs(model, image, "a" if modality == "a" else "b", 1, "", True)[view][0]
+        size = embedder.model.image_size
+        image = Normalised(one, statistics(self.run.cache)[modality], size, embedder.device)
+        return embedder.embed(image, "a" if modality == "a" else "b")[view][0]
 
 
-def read_image(path: Path, cache: Cache, modalities: list[str]) -> tuple[np.ndarray, str]:
+def read_query_image(path: Path, cache: Cache, modalities: list[str]) -> tuple[np.ndarray, str]:
     """The image at ``path``, (C, H, W) in the bands in use of the first of ``modalities`` whose
     card it fits, and this modality.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from crbench.archive.archive import Answer, Hit, Search
@@ -14,12 +12,11 @@ from crbench.archive.queries import Queries
 from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.data.sources.user.images import LOADERS
-from crbench.embedding.vector_files import BROKEN, damaged
 from crbench.errors import UserError
+from crbench.evaluation.recorded import protocol_of, weights_of
 from crbench.files import sha256_file
 from crbench.records import Record, read_record
-from crbench.run.folder import RunFolder
-from crbench.run.opened import open_run_cache
+from crbench.run.opened import open_run
 
 __all__ = ["Answer", "Hit", "Search", "ask", "open_search", "search"]
 
@@ -40,31 +37,29 @@ def open_search(
     record, or the run has others or none, they are made where they have to be, and ``record`` of
     what is returned is None; a ``record`` that was given is then refused.
     """
-    given = record
-    if given is not None and given.training is not None:
-        weights = "last" if given.training.checkpoint == "last" else "best"
-    folder = RunFolder(Path(run), weights)
-    info = folder.finished()
-    data = open_run_cache(info, None if cache is None else Path(cache))
+    if record is not None:
+        weights = weights_of(record)
+    opened = open_run(run, cache=cache, weights=weights)
+    folder, data = opened.folder, opened.cache
     own = folder.path / ("record.json" if weights == "last" else f"record-{weights}.json")
-    record = given or (read_record(own) if own.is_file() else None)
-    name, protocol = _protocol(data, record)
+    used = record or (read_record(own) if own.is_file() else None)
+    name, protocol = _protocol(data, used)
     digest = sha256_file(folder.embeddings) if folder.embeddings.is_file() else ""
-    if record is not None and digest != record.digests.get("embeddings"):
-        if given is not None:
+    if used is not None and digest != used.digests.get("embeddings"):
+        if record is not None:
             raise UserError(
                 "this run's embeddings are not those of the record",
                 where=folder.embeddings,
                 fix=f"leave --record out, or run `crbench evaluate {folder.path}` again",
             )
-        record = None
-    if record is None:
-        from crbench.embedding.embed import embed_run
+        used = None
+    if used is None:
+        from crbench.embedding.embedder import embed_run
 
-        embed_run(folder.path, cache=data.path, device=device, quiet=quiet, weights=weights)
+        embed_run(opened, device=device, quiet=quiet)
         digest = sha256_file(folder.embeddings)
-    queries = Queries(folder, info, data, device)
-    return Search(queries, protocol, name, _serves(folder.embeddings), record, digest)
+    queries = Queries(opened, device)
+    return Search(queries, protocol, name, queries.stored.serves, used, digest)
 
 
 def _protocol(data: Cache, record: Record | None) -> tuple[str, ProtocolCard]:
@@ -72,8 +67,7 @@ def _protocol(data: Cache, record: Record | None) -> tuple[str, ProtocolCard]:
     name, groups = data.card.protocol, data.array_digests.get("groups")
     protocol = data.card.protocols[name]
     if record is not None:
-        name, used = record.protocol.name, record.protocol
-        protocol = ProtocolCard(query=used.query, gallery=used.gallery, exclude=used.exclude)
+        name, protocol = record.protocol.name, protocol_of(record)
     known = groups is not None and (record is None or groups == record.protocol.groups)
     if protocol.exclude == "place" and not known:
         raise UserError(
@@ -83,15 +77,6 @@ def _protocol(data: Cache, record: Record | None) -> tuple[str, ProtocolCard]:
             fix=f"build it again: crbench cache build {data.card.name} --force",
         )
     return name, protocol
-
-
-def _serves(path: Path) -> dict[str, tuple[str, str]]:
-    try:
-        with h5py.File(path, "r") as file:
-            said = json.loads(bytes(file.attrs["serves"]).decode())
-        return {d: (f"{d[0]}/{v['query']}", f"{d[1]}/{v['gallery']}") for d, v in said.items()}
-    except BROKEN as error:
-        raise damaged(str(path), error) from error
 
 
 def search(

@@ -77,8 +77,9 @@ def embed_command(
             raise UserError("--cache does not go with --images", fix="give the cache as --images")
         print(embed_images(run, images, modality=modality, out=out, device=device, quiet=quiet))
     elif run is not None:
-        from crbench.embedding.embed import embed_run
+        from crbench.embedding.embedder import embed_run
+        from crbench.run.opened import open_run
 
         refuse_options({"--modality": modality, "--out": out}, "goes with --images alone")
-        kept = str(weights or "last")
-        print(embed_run(run, cache=cache, device=device, quiet=quiet, weights=kept))
+        opened = open_run(run, cache=cache, weights=str(weights or "last"))
+        print(embed_run(opened, device=device, quiet=quiet))

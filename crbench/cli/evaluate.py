@@ -88,7 +88,7 @@ def evaluate_command(
         )  # fmt: skip
         return
     from crbench.evaluation.evaluate import evaluate as run_evaluate
-    from crbench.run.ranks import joined
+    from crbench.run.devices import joined
 
     if len(paths) > 1:
         raise UserError(

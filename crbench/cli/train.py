@@ -77,10 +77,10 @@ def train_command(
     Exit codes: 2 bad input or a loss that is not finite, 3 collapse (--stop-on-collapse), 130
     stopped by a signal, saved.
     """
+    from crbench import train as run_train
     from crbench.draw.curves import after_training
+    from crbench.run.devices import joined
     from crbench.run.folder import Options
-    from crbench.run.ranks import joined
-    from crbench.training.loop import train as run_train
 
     options = Options(
         eval_every=eval_every,

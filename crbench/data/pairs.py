@@ -25,9 +25,10 @@ from crbench.words import MODALITIES
 class Pairs:
     """The pairs of ``splits``, in file order: on the device, in memory or streamed from the file.
 
-    ``rows`` (n,) int64 numpy: rows of the cache. ``keys`` (n,) int64 tensor: 63-bit hashes of
-    the ids. Batches are float32, z-scored per band, ``image_size`` pixels square, and the same to
-    the bit wherever the pixels live; ``loading`` (auto, memory, stream) forces where.
+    ``rows`` (n,) int64 numpy: rows of the cache; ``ids`` (n,) str. ``keys`` (n,) int64 tensor:
+    63-bit hashes of the ids. Batches are float32, z-scored per band, ``image_size`` pixels square,
+    and the same to the bit wherever the pixels live; ``loading`` (auto, memory, stream) forces
+    where.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class Pairs:
         self.splits = list(splits)
         self.image_size = image_size
         self.device = torch.device(device)
-        names = [str(name) for name in cache.ids[self.rows]]
-        self.keys = torch.tensor([derive(name) for name in names], dtype=torch.int64)
+        self.ids = cache.ids[self.rows]
+        self.keys = torch.tensor([derive(str(name)) for name in self.ids], dtype=torch.int64)
         self.keys = self.keys.to(self.device)
         self.nbytes = sum(cache.images(which)[:1].nbytes for which in modalities) * len(self.rows)
         self.home = home_of(self.nbytes, self.device, loading)

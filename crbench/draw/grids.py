@@ -11,21 +11,22 @@ import numpy as np
 from crbench.cards import ProtocolCard
 from crbench.data.pair_labels import label_names, relevant
 from crbench.draw import sheet
+from crbench.draw.neighbours import Neighbours, neighbours_of
 from crbench.draw.render import pictures
-from crbench.draw.run import Hits, Views, nearest, open_run
 from crbench.errors import UserError
-from crbench.records import Record, Serves
+from crbench.evaluation.recorded import open_evaluated
+from crbench.records import Record
 from crbench.seeds import derive
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
     from crbench.data.cache.reading import Cache
+    from crbench.embedding.file import Embeddings
 
 
 def retrieval_grid(
     cache: Cache,
-    views: Views,
-    serves: Mapping[str, Serves],
+    embeddings: Embeddings,
     protocol: ProtocolCard,
     out: Path,
     *,
@@ -42,7 +43,7 @@ def retrieval_grid(
     with a wrong item among the top ``k``. A green frame is a relevant item by the dataset's
     labels, a red one is not; under each stand its score and the labels it shares with the query.
     """
-    chosen, how = _chosen(cache, views, serves, protocol, n_queries, k, queries, wrong_only)
+    chosen, how = _chosen(cache, embeddings, protocol, n_queries, k, queries, wrong_only)
     sensors = {m: cache.card.modality(m).name for m in ("a", "b")}
     shown = thumbnails(cache, {
         (m, row)
@@ -63,20 +64,19 @@ def retrieval_grid(
 
 def _chosen(
     cache: Cache,
-    views: Views,
-    serves: Mapping[str, Serves],
+    embeddings: Embeddings,
     protocol: ProtocolCard,
     n_queries: int,
     k: int,
     queries: Sequence[str] | None,
     wrong_only: bool,
-) -> tuple[dict[str, tuple[str, list[Hits]]], str]:
+) -> tuple[dict[str, tuple[str, list[Neighbours]]], str]:
     """What is drawn in each direction, with a count for its heading, and how it was chosen."""
     rows = _named(cache, protocol, queries) if queries else _drawn(cache, protocol)
     if queries is None and not wrong_only:
         rows = np.sort(rows[:n_queries])
-    hits: dict[str, list[Hits]] = {d: [] for d in DIRECTIONS if d in serves}
-    for hit in nearest(cache, views, serves, protocol, rows, k):
+    hits: dict[str, list[Neighbours]] = {d: [] for d in DIRECTIONS if d in embeddings.serves}
+    for hit in neighbours_of(cache, embeddings, protocol, rows, k):
         if not wrong_only or not relevant(cache, hit.query, hit.items).all():
             hits[hit.direction].append(hit)
     how = "given" if queries else "drawn at random by a fixed seed"
@@ -131,7 +131,7 @@ def query_thumbnail(
 
 
 def _line(
-    cache: Cache, hit: Hits, shown: Mapping[tuple[str, int], np.ndarray]
+    cache: Cache, hit: Neighbours, shown: Mapping[tuple[str, int], np.ndarray]
 ) -> list[sheet.Thumbnail]:
     """A query and its items in one direction, with what is written under each."""
     mine, theirs = hit.direction[0], hit.direction[1]
@@ -187,11 +187,10 @@ def run_grid(
     wrong_only: bool = False,
 ) -> Path:
     """The grid of an evaluated run folder, by its record, its embeddings and its cache."""
-    opened = open_run(run, record=record, cache=cache)
+    opened = open_evaluated(run, record=record, cache=cache)
     return retrieval_grid(
         opened.cache,
-        opened.views,
-        opened.serves,
+        opened.embeddings,
         opened.protocol,
         out,
         title=opened.title,

@@ -11,8 +11,8 @@ import numpy as np
 
 from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
-from crbench.draw.run import Opened, open_run
 from crbench.errors import UserError
+from crbench.evaluation.recorded import EvaluatedRun, open_evaluated
 from crbench.records import Record
 from crbench.seeds import derive
 from crbench.words import arrow
@@ -29,19 +29,19 @@ _CLASSES = 19  # colours that eyes and palettes still tell apart; further classe
 _OTHERS = "#b8bdc7"
 
 
-def modality_gap(opened: Opened, direction: str) -> float:
+def modality_gap(opened: EvaluatedRun, direction: str) -> float:
     """Distance between the mean unit embeddings of the two sides of a cross-modal direction, over
     its queries and its gallery: the ``gap`` of a record's health (Liang et al. 2022)."""
     from crbench.scoring import health
 
     sides = [
-        opened.views.of(modality, view, opened.cache.ids[opened.cache.rows(splits)])
+        opened.embeddings.of(f"{modality}/{view}", opened.cache.ids[opened.cache.rows(splits)])
         for modality, view, splits in _compared(opened, direction)
     ]
     return float(health({direction: (sides[0], sides[1])})["directions"][direction]["gap"])
 
 
-def _compared(opened: Opened, direction: str) -> list[tuple[str, str, Sequence[str]]]:
+def _compared(opened: EvaluatedRun, direction: str) -> list[tuple[str, str, Sequence[str]]]:
     served = opened.serves[direction]
     return [
         (direction[0], served.query, opened.protocol.query),
@@ -93,7 +93,7 @@ def run_map(
     Shown are up to ``items`` queries and as many gallery items, drawn by a fixed seed, in the
     views that serve ``direction`` ("ab" or "ba"); the gap on it is over all of them.
     """
-    opened = open_run(run, record=record, cache=cache)
+    opened = open_evaluated(run, record=record, cache=cache)
     if direction not in opened.serves or direction[0] == direction[1]:
         raise UserError(
             f"no direction '{direction}' across sensors", where=run, fix="take --direction ab or ba"
@@ -105,7 +105,7 @@ def run_map(
         pool = data.rows(splits)
         chosen = np.sort(rng.choice(pool, size=min(items, len(pool)), replace=False))
         rows.append(chosen)
-        parts.append(opened.views.of(modality, view, data.ids[chosen]))
+        parts.append(opened.embeddings.of(f"{modality}/{view}", data.ids[chosen]))
     if parts[0].shape[1] != parts[1].shape[1]:
         raise UserError("the two sides have embeddings of different width", where=run)
     both = np.concatenate(parts)
@@ -116,7 +116,7 @@ def run_map(
 
 
 def _draw(
-    opened: Opened,
+    opened: EvaluatedRun,
     direction: str,
     both: np.ndarray,
     side: np.ndarray,

@@ -13,37 +13,35 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from crbench.data.pairs import Pairs
-from crbench.embedding.embed import (
+from crbench.embedding.embedder import (
     PRECISION,
+    Embedder,
+    all_directions,
     scored_splits,
-    stage_key,
-    stands,
-    write_embeddings,
+    write_pairs,
 )
-from crbench.embedding.embedder import embed_pairs
+from crbench.embedding.file import is_current, stage_key
 from crbench.errors import UserError, nearest
 from crbench.files import check_writable, sha256_file
-from crbench.models.base import Method
-from crbench.records import Direction, Serves
-from crbench.run.devices import device_name, full_precision, pick_device
+from crbench.run.devices import pick_device
 from crbench.run.opened import band_counts, open_dataset
 from crbench.seeds import derive
 from crbench.words import DIRECTIONS, MODALITIES, Modality
 
-VIEW = "features"
-BATCH = 64
+_VIEW = "features"
+_BATCH = 64
 
 
 class Frozen(nn.Module):
     """A timm encoder per modality, alike but for the first layer: (B, C, S, S) → (B, D) pooled."""
+
+    directions = DIRECTIONS
 
     def __init__(self, encoders: Mapping[str, nn.Module], image_size: int) -> None:
         super().__init__()
@@ -52,7 +50,7 @@ class Frozen(nn.Module):
 
     def embed(self, images: Tensor, modality: str) -> dict[str, Tensor]:
         """``features``: (B, D)."""
-        return {VIEW: self.encoders[modality](images)}
+        return {_VIEW: self.encoders[modality](images)}
 
 
 def embed_encoder(
@@ -84,11 +82,10 @@ def embed_encoder(
     target = Path(out) if out else folder / "embeddings.h5"
     check_writable(target)
     chosen = pick_device(device)
-    full_precision()
-    model, said, digest = build_frozen(name, band_counts(data), weights, random_weights, seed)
+    model, stated, digest = build_frozen(name, band_counts(data), weights, random_weights, seed)
     about = {
         "encoder": encoder,
-        "weights": said,
+        "weights": stated,
         "weights_digest": digest,
         "image_size": model.image_size,
         "precision": PRECISION,
@@ -104,31 +101,11 @@ def embed_encoder(
         device=chosen.type,
         splits=splits,
     )
-    if stands(target, key):
-        return target
-    started = time.perf_counter()
-    model = model.to(chosen).eval()
-    pairs = Pairs(data, splits, image_size=model.image_size, device=str(chosen))
-    arrays: dict[str, np.ndarray] = {}
-    for m in MODALITIES:
-        label = f"embedding {data.card.modality(m).name}"
-        arrays |= {
-            f"{m}/{view}": array
-            for view, array in embed_pairs(
-                cast(Method, model), pairs, m, BATCH, label, quiet
-            ).items()
-        }
-    write_embeddings(
-        target,
-        data.ids[pairs.rows],
-        arrays,
-        {cast(Direction, d): Serves(query=VIEW, gallery=VIEW) for d in DIRECTIONS},
-        split=data.split[pairs.rows],
-        about=about,
-        key=key,
-        seconds=time.perf_counter() - started,
-        device=device_name(chosen),
-    )
+    if not is_current(target, key):
+        started = time.perf_counter()
+        embedder = Embedder(model, chosen, batch_size=_BATCH, quiet=quiet)
+        served = all_directions(_VIEW)
+        write_pairs(target, embedder, data, splits, served, key=key, started=started, about=about)
     return target
 
 
@@ -159,18 +136,18 @@ def build_frozen(
     all values where there is no file)."""
     import timm
 
-    said = "untrained" if random_weights else f"timm's for {name}"
+    stated = "untrained" if random_weights else f"timm's for {name}"
     state: dict[str, Tensor] = {}
     if weights is not None:
-        state, said = _state(Path(weights)), Path(weights).name
+        state, stated = _state(Path(weights)), Path(weights).name
 
     def create(m: Modality, draw: int) -> nn.Module:
-        given: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if state:  # a copy: timm takes entries out of what it is given
-            given["pretrained_cfg_overlay"] = {"state_dict": dict(state), "custom_load": False}
+            options["pretrained_cfg_overlay"] = {"state_dict": dict(state), "custom_load": False}
         torch.manual_seed(derive(seed, "frozen", name, m, draw))
         made: nn.Module = timm.create_model(
-            name, pretrained=not random_weights, in_chans=bands[m], num_classes=0, **given
+            name, pretrained=not random_weights, in_chans=bands[m], num_classes=0, **options
         )
         return made
 
@@ -184,7 +161,7 @@ def build_frozen(
         raise _cannot(name, weights, text)
     _share(encoders["a"], encoders["b"])
     model = Frozen(encoders, int(encoders["a"].pretrained_cfg["input_size"][-1]))  # type: ignore[index,arg-type]
-    return model, said, sha256_file(weights) if weights else _digest(model)
+    return model, stated, sha256_file(weights) if weights else _digest(model)
 
 
 def _state(path: Path) -> dict[str, Tensor]:
@@ -194,7 +171,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError("no such weights file", where=path, fix="check the path")
     try:
-        found = load_state_dict(str(path), use_ema=False, weights_only=True)
+        state = load_state_dict(str(path), use_ema=False, weights_only=True)
     except (
         SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError,
         AttributeError, TypeError, KeyError,
@@ -205,7 +182,7 @@ def _state(path: Path) -> dict[str, Tensor]:
             where=path,
             fix="save the state_dict as .safetensors, or by torch.save(model.state_dict(), …)",
         ) from error
-    tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise UserError("there are no tensors in this file", where=path,
                         fix="save the state_dict of the model")  # fmt: skip
@@ -239,8 +216,8 @@ def _share(a: nn.Module, b: nn.Module) -> None:
 
 def _digest(model: nn.Module) -> str:
     """SHA-256 of all names, shapes and values."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
-        found.update(f"{key} {tuple(value.shape)} {value.dtype};".encode())
-        found.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype};".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from crbench.cards import MethodCard, parse
-from crbench.data.normalise import band_tensors, normalise
+from crbench.data.unlabelled import Images, Normalised
+from crbench.embedding.embedder import Embedder
 from crbench.errors import UserError
 from crbench.models.base import Method
 from crbench.models.registry import build_method, check_class
-from crbench.run.weights import load_weights, whole_about
+from crbench.run.opened import Statistics, load_weights, model_statement
 from crbench.words import Modality
 
 
@@ -29,29 +30,31 @@ class Loaded:
     epoch the weights are where ``--keep-best`` kept them, and is empty for the last ones.
     """
 
-    model: Method
+    embedder: Embedder
     bands: Mapping[str, list[str]]
-    statistics: Mapping[str, Mapping[str, list[float]]]
+    statistics: Statistics
     best: Mapping[str, Any]
-    device: torch.device
 
-    @torch.no_grad()
+    @property
+    def model(self) -> Method:
+        """The method, on its device."""
+        return self.embedder.model
+
     def embed(self, images: np.ndarray | Tensor, modality: Modality) -> dict[str, np.ndarray]:
         """Every view of ``images`` (B, C, H, W), any real dtype, in stored units and the order of
         ``bands``: ``{view: (B, R) float32}``, of any length. They are normalised and resized here.
         """
-        pixels = torch.as_tensor(np.asarray(images).astype(np.float32))
+        pixels = np.asarray(images)
         expected = len(self.bands[modality])
         if pixels.ndim != 4 or pixels.shape[1] != expected:
             raise UserError(
-                f"images of modality {modality} must be (B, {expected}, H, W), not "
-                f"{tuple(pixels.shape)}",
+                f"images of modality {modality} must be (B, {expected}, H, W), not {pixels.shape}",
                 where=f"bands {' '.join(self.bands[modality])}",
             )
-        mean, std = band_tensors(self.statistics[modality])
-        ready = normalise(pixels, mean, std, self.model.image_size).to(self.device)
-        found = self.model.embed(ready, modality)
-        return {view: value.float().cpu().numpy() for view, value in found.items()}
+        native = Images(np.arange(len(pixels)).astype(str), lambda positions: pixels[positions])
+        statistics, size = self.statistics[modality], self.model.image_size
+        ready = Normalised(native, statistics, size, self.embedder.device)
+        return self.embedder.embed(ready, modality)
 
 
 def load(path: str | Path, *, device: str = "cpu", custom: bool = False) -> Loaded:
@@ -60,13 +63,13 @@ def load(path: str | Path, *, device: str = "cpu", custom: bool = False) -> Load
     ``custom`` allows a method class of another package, which is then imported; take it only for
     files that you trust. A file that is damaged or of no run is a UserError.
     """
-    about = whole_about(path)
-    card = parse(MethodCard, about["method"], where=f"card inside {path}")
+    statement = model_statement(path)
+    card = parse(MethodCard, statement["method"], where=f"card inside {path}")
     if not custom:
         check_class(card, path)
-    bands = {str(m): [str(band) for band in names] for m, names in about["bands"].items()}
+    bands = {str(m): [str(band) for band in names] for m, names in statement["bands"].items()}
     model = build_method(card, {m: len(names) for m, names in bands.items()})
     load_weights(Path(path), model, {})
-    chosen = torch.device(device)
-    best = about.get("best", {})
-    return Loaded(model.to(chosen).eval(), bands, about["statistics"], best, chosen)
+    size = card.train.eval_batch_size
+    embedder = Embedder(model.eval(), torch.device(device), batch_size=size)
+    return Loaded(embedder, bands, statement["statistics"], statement.get("best", {}))

@@ -9,11 +9,17 @@ from pathlib import Path
 
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError
-from crbench.evaluation.evaluate import items, pick_protocol, protocol_entry
-from crbench.evaluation.scorable import FileSide, RunSide, Side, open_side
-from crbench.evaluation.score_views import RESAMPLES, How
+from crbench.evaluation.evaluate import RESAMPLES, items, pick_protocol
+from crbench.evaluation.scorable import (
+    Scorable,
+    ScorableFile,
+    ScorableRun,
+    open_scorable,
+    protocol_entry,
+)
 from crbench.files import check_writable
 from crbench.records import ProtocolEntry
+from crbench.run.devices import Ranks
 from crbench.scoring import PerQuery, compare, per_query
 from crbench.seeds import derive
 from crbench.words import KS
@@ -52,23 +58,23 @@ def compare_runs(
     if out is not None:
         check_writable(out)
     paths = [_expand(a), _expand(b)]
-    given = [*paths[0], *paths[1]]
-    if len({path.resolve() for path in given}) < len(given):
-        raise UserError("a path is given twice", where=", ".join(map(str, given)))
-    sides = _open(given, dataset, cache)
-    data = sides[0].data
-    for side in sides[1:]:
-        _same(sides[0], side)
+    both = [*paths[0], *paths[1]]
+    if len({path.resolve() for path in both}) < len(both):
+        raise UserError("a path is given twice", where=", ".join(map(str, both)))
+    compared = _open(both, dataset, cache)
+    data = compared[0].cache
+    for scorable in compared[1:]:
+        _same(compared[0], scorable)
     name = pick_protocol(data, protocol)
     chosen = data.card.protocols[name]
-    for side in sides[1:]:
-        if side.data.card.protocols.get(name) != chosen:
-            raise UserError(f"protocol '{name}' means something else here", where=side.path,
+    for scorable in compared[1:]:
+        if scorable.cache.card.protocols.get(name) != chosen:
+            raise UserError(f"protocol '{name}' means something else here", where=scorable.path,
                             fix="compare runs that were trained with one dataset card")  # fmt: skip
     query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
 
-    def measured(side: Side) -> dict[str, PerQuery]:
-        vectors = side.embed(How(device, quiet=quiet))
+    def measured(scorable: Scorable) -> dict[str, PerQuery]:
+        vectors = scorable.embed(device, Ranks(), quiet)
         return per_query(
             vectors.pairs(query.ids, gallery.ids),
             query,
@@ -77,7 +83,7 @@ def compare_runs(
             n_classes=len(data.card.labels.classes),
         )
 
-    values = [measured(side) for side in sides]
+    values = [measured(scorable) for scorable in compared]
     split = len(paths[0])
     differences = compare(
         values[:split],
@@ -87,47 +93,49 @@ def compare_runs(
         seed=derive("bootstrap", data.digest, name),
     )
     if not differences:
-        raise UserError("the two have no direction in common", where=sides[-1].path)
+        raise UserError("the two have no direction in common", where=compared[-1].path)
     return Comparison(
         tuple(str(path) for path in paths[0]),
         tuple(str(path) for path in paths[1]),
         data,
-        protocol_entry(name, chosen, query, gallery, data),
+        protocol_entry(name, query, gallery, data),
         differences,
     )
 
 
 def _expand(paths: Sequence[Path]) -> list[Path]:
     """Patterns as the paths that they match, in their order; one that matches none is an error."""
-    found: list[Path] = []
+    expanded: list[Path] = []
     for path in paths:
         if glob.has_magic(str(path)) and not path.exists():
             matches = sorted(glob.glob(str(path)))
             if not matches:
                 raise UserError("nothing matches this pattern", where=path, fix="check the path")
-            found += map(Path, matches)
+            expanded += map(Path, matches)
         else:
-            found.append(path)
-    return found
+            expanded.append(path)
+    return expanded
 
 
-def _open(paths: Sequence[Path], dataset: str | None, cache: str | Path | None) -> list[Side]:
+def _open(paths: Sequence[Path], dataset: str | None, cache: str | Path | None) -> list[Scorable]:
     """Runs first: where there is one, its dataset and cache are those of the files."""
-    runs = {path: open_side(path, cache=cache) for path in paths if path.is_dir()}
-    first = next((side for side in runs.values() if isinstance(side, RunSide)), None)
+    runs = {path: open_scorable(path, cache=cache) for path in paths if path.is_dir()}
+    first = next(
+        (scorable for scorable in runs.values() if isinstance(scorable, ScorableRun)), None
+    )
 
-    def opened(path: Path) -> Side:
+    def opened(path: Path) -> Scorable:
         if path in runs:
             return runs[path]
         if first is not None and dataset is None and path.is_file():
-            return FileSide(path, first.data)
-        return open_side(path, dataset=dataset, cache=cache)
+            return ScorableFile(path, first.cache)
+        return open_scorable(path, dataset=dataset, cache=cache)
 
     return [opened(path) for path in paths]
 
 
-def _same(first: Side, other: Side) -> None:
-    mine, theirs = first.data, other.data
+def _same(first: Scorable, other: Scorable) -> None:
+    mine, theirs = first.cache, other.cache
     if (mine.card.name, mine.digest) != (theirs.card.name, theirs.digest):
         raise UserError(
             f"these are scored on other data: {mine.card.name} ({mine.digest[:12]}) and "

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import torch
 
-from crbench import machine as provenance
-from crbench.cards import ProtocolCard
+from crbench import machine, progress
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError, unknown
 from crbench.evaluation.probe import check_probe, probe_run
-from crbench.evaluation.scorable import RunSide, open_side
-from crbench.evaluation.score_views import RESAMPLES, How, score_views
+from crbench.evaluation.scorable import ScorableRun, dataset_entry, open_scorable, protocol_entry
 from crbench.files import check_writable
-from crbench.records import (
-    DatasetEntry,
-    Direction,
-    ModalityEntry,
-    ProtocolEntry,
-    Record,
-    Serves,
-    write_record,
-)
-from crbench.run.memory import peak_memory
-from crbench.run.ranks import Ranks
-from crbench.scoring import Items
+from crbench.records import Direction, ModalityEntry, Record, Serves, write_record
+from crbench.run.devices import Ranks, device_name, peak_memory, pick_device, threads_here
+from crbench.scoring import Items, health, score_directions
+from crbench.scoring.index import INDEX_KINDS
 from crbench.seeds import derive
+from crbench.words import MODALITIES
+
+RESAMPLES = 1000
 
 
 def evaluate(
@@ -54,32 +50,30 @@ def evaluate(
     ``probe`` adds a linear classifier as a supervised reference. Of several ``ranks`` the first
     embeds and writes, and all return the record. ``weights`` of a run are the last or the best.
     """
-    how = How(device, ranks or Ranks(), approximate, quiet)
-    side = open_side(path, dataset=dataset, name=name, cache=cache, weights=weights)
-    data = side.data
+    scorer = Scorer(device, ranks or Ranks(), approximate, quiet)
+    scorable = open_scorable(path, dataset=dataset, name=name, cache=cache, weights=weights)
+    data = scorable.cache
     key = pick_protocol(data, protocol)
     chosen = data.card.protocols[key]
-    kept = "" if weights == "last" else weights
-    parts = [kept, key if key != data.card.protocol else "", approximate or ""]
-    target = Path(out) if out else side.record_path("-".join(filter(None, parts)))
-    if how.ranks.first:
+    parts = [weights.replace("last", ""), key.replace(data.card.protocol, ""), approximate or ""]
+    target = Path(out) if out else scorable.record_path("-".join(filter(None, parts)))
+    if scorer.ranks.first:
         check_writable(target)
     if probe:
         check_probe(data, chosen)
-        if not isinstance(side, RunSide):
+        if not isinstance(scorable, ScorableRun):
             raise UserError("a linear probe needs a run, whose training pairs it can embed",
-                            where=side.path, fix="leave out --probe")  # fmt: skip
-    vectors = side.embed(how)
+                            where=scorable.path, fix="leave out --probe")  # fmt: skip
+    vectors = scorable.embed(scorer.device, scorer.ranks, quiet)
     query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
     started = time.perf_counter()
-    result = score_views(
+    result = scorer.score(
         vectors.pairs(query.ids, gallery.ids),
         query,
         gallery,
         label_kind=data.card.labels.kind,
         classes=data.card.labels.classes,
         seed=derive("bootstrap", data.digest, key),
-        how=how,
     )
     seconds = time.perf_counter() - started
     serves = {
@@ -87,17 +81,17 @@ def evaluate(
         for d, names in vectors.serves.items()
     }
     probed = None
-    if probe and isinstance(side, RunSide) and how.ranks.first:
-        probed = probe_run(side.run, data, chosen, serves, how)
-    entries = side.entries(vectors)
+    if probe and isinstance(scorable, ScorableRun) and scorer.ranks.first:
+        probed = probe_run(scorable.run, chosen, serves, scorer.chosen, quiet=quiet)
+    entries = scorable.entries(vectors)
     record = Record(
-        created=provenance.now_utc(),
+        created=machine.now_utc(),
         dataset=dataset_entry(data),
         modalities={
             m: ModalityEntry(name=data.card.modality(m).name, bands=data.card.modality(m).used)
-            for m in ("a", "b")
+            for m in MODALITIES
         },
-        protocol=protocol_entry(key, chosen, query, gallery, data),
+        protocol=protocol_entry(key, query, gallery, data),
         serves=serves,
         **{part: result[part] for part in ("scores", "chance", "per_class", "counts", "health")},
         collapsed=bool(result["health"]["collapsed"]),
@@ -108,12 +102,100 @@ def evaluate(
         | {
             "timings": entries["timings"] | {"score_s": seconds},
             "devices": entries["devices"] | {"score": result["device"]},
-            "memory": entries["memory"] | peak_memory("evaluate", how.chosen()),
+            "memory": entries["memory"] | peak_memory("evaluate", scorer.chosen),
         },
     )
-    if how.ranks.first:
+    if scorer.ranks.first:
         write_record(target, record)
     return record
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Where scoring runs: ``device`` (auto, cpu, cuda, cuda:N), which rank this process is, and
+    the kind of an ``approximate`` index (ivf, hnsw, flat; None: exact)."""
+
+    device: str = "auto"
+    ranks: Ranks = field(default_factory=Ranks)
+    approximate: str | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.approximate is None:
+            return
+        if self.approximate not in INDEX_KINDS:
+            raise unknown("index", self.approximate, INDEX_KINDS, where="--approximate")
+        if self.ranks.size > 1:
+            raise UserError(
+                "an approximate search runs in one process",
+                where="torchrun",
+                fix="start it without torchrun; FAISS uses all cores or GPUs by itself",
+            )
+
+    @property
+    def chosen(self) -> torch.device:
+        """The device of this process; of several GPUs, each rank takes one."""
+        device = pick_device(self.device)
+        if device.type == "cuda" and device.index is None and self.ranks.size > 1:
+            return torch.device("cuda", self.ranks.local % torch.cuda.device_count())
+        return device
+
+    def score(
+        self,
+        arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        query: Items,
+        gallery: Items,
+        *,
+        label_kind: str,
+        classes: Sequence[str],
+        seed: int,
+    ) -> dict[str, Any]:
+        """What ``scoring.score_directions`` returns, with ``health``, ``approximate`` and
+        ``device``; the same on every rank."""
+        options: dict[str, Any] = {
+            "label_kind": label_kind,
+            "classes": classes,
+            "resamples": RESAMPLES,
+            "seed": seed,
+        }
+        total, quiet = len(arrays) * len(query), self.quiet or not self.ranks.first
+        with progress.bar("scoring", total, "queries", quiet=quiet) as bar:
+            begun: dict[str, int] = {}
+
+            def show(direction: str, done: int, total: int) -> None:
+                bar.label = f"scoring {direction}"
+                bar.advance(done - begun.get(direction, 0))
+                begun[direction] = done
+
+            if self.approximate:
+                from crbench.scoring.approximate import score_approximately
+
+                result, facts = score_approximately(
+                    arrays, query, gallery, self.approximate, progress=show, **options
+                )
+                result |= {"approximate": facts, "device": _faiss_device(facts)}
+            else:
+                result = score_directions(
+                    arrays,
+                    query,
+                    gallery,
+                    threads=threads_here(),
+                    progress=show,
+                    engine=self.ranks.engine(self._ranker()),
+                    **options,
+                )
+                ranks = f", {self.ranks.size} ranks" if self.ranks.size > 1 else ""
+                result |= {"approximate": None, "device": device_name(self.chosen) + ranks}
+        result["health"] = health(arrays, result["tied_share"])
+        return result
+
+    def _ranker(self) -> Any:
+        """The ranker of a GPU; None on a processor."""
+        if self.chosen.type == "cpu":
+            return None
+        from crbench.evaluation.device_ranking import ranker_on
+
+        return ranker_on(self.chosen)
 
 
 def pick_protocol(data: Cache, protocol: str | None) -> str:
@@ -148,34 +230,6 @@ def items(data: Cache, splits: list[str], exclude: str = "self") -> Items:
     return Items(ids=data.ids[rows], labels=labels, groups=data.places[rows])
 
 
-def dataset_entry(data: Cache) -> DatasetEntry:
-    card = data.card
-    names, sizes = np.unique(data.split, return_counts=True)
-    return DatasetEntry(
-        name=card.name,
-        title=card.title,
-        synthetic=card.synthetic,
-        note=card.note,
-        scale=card.scale,
-        card_digest=card.digest,
-        cache_digest=data.digest,
-        card=card.to_dict(),
-        sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
-    )
-
-
-def protocol_entry(
-    name: str, card: ProtocolCard, query: Items, gallery: Items, data: Cache
-) -> ProtocolEntry:
-    return ProtocolEntry(
-        name=name,
-        query=card.query,
-        gallery=card.gallery,
-        n_query=len(query.ids),
-        n_gallery=len(gallery.ids),
-        exclude_self=True,
-        exclude=card.exclude,
-        groups=data.array_digests["groups"] if card.exclude == "place" else None,
-        similarity="cosine, float32",
-        ties="expected over random order",
-    )
+def _faiss_device(facts: Mapping[str, Any]) -> str:
+    gpus = max(parameters.get("gpus", 0) for parameters in facts["parameters"].values())
+    return f"FAISS, {gpus} GPU" if gpus else "FAISS, cpu"

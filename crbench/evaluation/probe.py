@@ -8,7 +8,7 @@ the protocol's queries.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,18 +19,15 @@ from sklearn.preprocessing import StandardScaler, normalize
 from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.data.pairs import Pairs
-from crbench.embedding.embed import load_run
-from crbench.embedding.embedder import embed_pairs
+from crbench.embedding.embedder import Embedder
 from crbench.errors import UserError
-from crbench.evaluation.score_views import How
 from crbench.records import Direction, ProbeEntry, Serves
-from crbench.run.devices import full_precision
-from crbench.run.folder import RunFolder
+from crbench.run.opened import OpenedRun
 from crbench.scoring.tiles import one_blas_thread
-from crbench.words import MODALITIES
+from crbench.words import MODALITIES, Modality
 
-CLASSIFIER = "logistic regression, L2, C=1, standardised unit vectors"
-STEPS = 1000  # of L-BFGS at most
+_CLASSIFIER = "logistic regression, L2, C=1, standardised unit vectors"
+_STEPS = 1000  # of L-BFGS at most
 
 
 def check_probe(data: Cache, protocol: ProtocolCard) -> None:
@@ -48,8 +45,8 @@ def check_probe(data: Cache, protocol: ProtocolCard) -> None:
     multi = data.card.labels.kind == "multi"
     train, query = (data.labels[data.rows(s)] for s in (data.card.train_splits, protocol.query))
     known = train.any(axis=0) if multi else np.unique(train)
-    asked = query.any(axis=0) if multi else np.unique(query)
-    common = (known & asked).sum() if multi else len(np.intersect1d(known, asked))
+    tested = query.any(axis=0) if multi else np.unique(query)
+    common = (known & tested).sum() if multi else len(np.intersect1d(known, tested))
     if common < (1 if multi else 2):
         raise UserError(
             "the classes of the queries do not occur in the training splits",
@@ -59,19 +56,18 @@ def check_probe(data: Cache, protocol: ProtocolCard) -> None:
 
 
 def probe_run(
-    run: RunFolder,
-    data: Cache,
+    run: OpenedRun,
     protocol: ProtocolCard,
     serves: Mapping[Direction, Serves],
-    how: How,
-) -> dict[Literal["a", "b"], ProbeEntry]:
+    device: torch.device,
+    *,
+    quiet: bool = False,
+) -> dict[Modality, ProbeEntry]:
     """A probe of each modality, on the view that serves its queries (same-modal where it can)."""
+    data = run.cache
     check_probe(data, protocol)
-    info, device = run.finished(), how.chosen()
-    torch.set_num_threads(info.threads)
-    full_precision()
-    model = load_run(run, device)
-    found: dict[Literal["a", "b"], ProbeEntry] = {}
+    embedder = Embedder.of_run(run.folder, run.info, device, quiet=quiet)
+    probes: dict[Modality, ProbeEntry] = {}
     for modality in MODALITIES:
         own = sorted(serves, key=lambda d: (d[0] != modality, d[0] != d[1], d))[0]
         if own[0] != modality:
@@ -79,26 +75,19 @@ def probe_run(
         view = serves[own].query
         vectors, labels = [], []
         for splits in (data.card.train_splits, protocol.query):
-            pairs = Pairs(
-                data,
-                splits,
-                image_size=model.image_size,
-                device=str(device),
-                modalities=(modality,),
-            )
-            label = f"embedding {data.card.modality(modality).name} for the probe"
-            size = info.method_card.train.eval_batch_size
-            vectors.append(embed_pairs(model, pairs, modality, size, label, how.silent)[view])
+            size, only = embedder.model.image_size, (modality,)
+            pairs = Pairs(data, splits, image_size=size, device=device, modalities=only)
+            sensor = data.card.modality(modality).name
+            vectors.append(embedder.embed(pairs, modality, f"{sensor} for the probe")[view])
             labels.append(np.asarray(data.labels)[pairs.rows])
-        kind = data.card.labels.kind
-        found[modality] = ProbeEntry(
+        probes[modality] = ProbeEntry(
             view=view,
-            classifier=CLASSIFIER,
+            classifier=_CLASSIFIER,
             n_train=len(vectors[0]),
             n_query=len(vectors[1]),
-            **judged(vectors[0], labels[0], vectors[1], labels[1], kind),
+            **judged(vectors[0], labels[0], vectors[1], labels[1], data.card.labels.kind),
         )
-    return found
+    return probes
 
 
 def judged(
@@ -117,7 +106,7 @@ def judged(
 
 
 def _single(x: np.ndarray, y: np.ndarray, q: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    guess = LogisticRegression(max_iter=STEPS).fit(x, y).predict(q)
+    guess = LogisticRegression(max_iter=_STEPS).fit(x, y).predict(q)
     classes = np.unique(truth)
     return {
         "n_classes": len(classes),
@@ -135,7 +124,7 @@ def _multi(x: np.ndarray, y: np.ndarray, q: np.ndarray, truth: np.ndarray) -> di
         if y[:, c].min() == y[:, c].max():  # nothing to tell apart: one answer for all
             scores = np.full(len(q), 1.0 if y[0, c] else -1.0)
         else:
-            scores = LogisticRegression(max_iter=STEPS).fit(x, y[:, c]).decision_function(q)
+            scores = LogisticRegression(max_iter=_STEPS).fit(x, y[:, c]).decision_function(q)
         f1.append(f1_score(truth[:, c], scores > 0, zero_division=0))
         precision.append(average_precision_score(truth[:, c], scores))
     return {

@@ -1,4 +1,7 @@
-"""What can be scored: a run of ours, or a file of embeddings that any program wrote."""
+"""What can be scored: a run of ours, or a file of embeddings that any program wrote.
+
+Each knows its embeddings, and what a record says about what made them.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crbench import machine as provenance
+import numpy as np
+
+from crbench import machine
 from crbench.data.cache.reading import Cache
-from crbench.embedding.embed import embed_run
+from crbench.embedding.embedder import embed_run
 from crbench.embedding.file import Embeddings, read_embeddings
 from crbench.errors import UserError
-from crbench.evaluation.score_views import How
 from crbench.files import sha256_file
 from crbench.models.base import Method, count
 from crbench.models.registry import build_method
-from crbench.records import MethodEntry, TrainingEntry
-from crbench.run.folder import RunFolder, RunInfo
-from crbench.run.opened import band_counts, open_dataset, open_run_cache
+from crbench.records import DatasetEntry, MethodEntry, ProtocolEntry, TrainingEntry
+from crbench.run.devices import Ranks
+from crbench.run.folder import RunInfo
+from crbench.run.opened import OpenedRun, band_counts, open_dataset, open_run
+from crbench.scoring import Items
 
-STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precision")
+_STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precision")
 
 
 @dataclass(frozen=True)
-class Side(ABC):
+class Scorable(ABC):
     """Something with embeddings of a dataset, and what a record says about it."""
 
     path: Path
-    data: Cache
+    cache: Cache
 
     @abstractmethod
     def record_path(self, suffix: str) -> Path:
         """Where its record goes unless told otherwise; ``suffix`` names what is not the default."""
 
     @abstractmethod
-    def embed(self, how: How) -> Embeddings:
+    def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """Its embeddings, checked, on every rank."""
 
     @abstractmethod
@@ -45,37 +51,26 @@ class Side(ABC):
 
 
 @dataclass(frozen=True)
-class RunSide(Side):
+class ScorableRun(Scorable):
     """A finished run folder."""
 
-    info: RunInfo
-    weights: str = "last"
-
-    @property
-    def run(self) -> RunFolder:
-        """The folder and its files."""
-        return RunFolder(self.path, self.weights)
+    run: OpenedRun
 
     def record_path(self, suffix: str) -> Path:
         """``record.json`` in the run's folder."""
         return self.path / f"{'-'.join(filter(None, ['record', suffix]))}.json"
 
-    def embed(self, how: How) -> Embeddings:
+    def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The run's embeddings, made where they are not there yet."""
-        if how.ranks.first:
-            embed_run(
-                self.path,
-                cache=self.data.path,
-                device=how.device,
-                quiet=how.quiet,
-                weights=self.weights,
-            )
-        how.ranks.wait("waiting for the embeddings")
-        return read_embeddings(self.run.embeddings, self.data.ids)
+        if ranks.first:
+            embed_run(self.run, device=device, quiet=quiet)
+        ranks.wait("waiting for the embeddings")
+        return read_embeddings(self.run.folder.embeddings, self.cache.ids)
 
     def entries(self, vectors: Embeddings) -> dict[str, Any]:
         """From run.json and the files of the run."""
-        info, card = self.info, self.info.method_card
+        folder, info = self.run.folder, self.run.info
+        card = info.method_card
         return {
             "run": f"{card.name}-{card.scale}-seed{info.seed}",
             "method": MethodEntry(
@@ -88,23 +83,23 @@ class RunSide(Side):
                 card=info.method,
             ),
             "training": training_entry(
-                info, build_method(card, band_counts(self.data)), self.weights
+                info, build_method(card, band_counts(self.cache)), folder.which
             ),
             "digests": {
-                "weights": sha256_file(self.run.weights),
+                "weights": sha256_file(folder.weights),
                 "embeddings": sha256_file(vectors.path),
             },
             "timings": {"train_s": info.seconds, "embed_s": vectors.seconds},
             "devices": {"embed": vectors.device or info.device},
             "memory": info.memory,
-            "versions": info.versions or provenance.versions(),
-            "hardware": info.hardware or provenance.hardware(),
+            "versions": info.versions or machine.versions(),
+            "hardware": info.hardware or machine.hardware(),
             "command": info.command,
         }
 
 
 @dataclass(frozen=True)
-class FileSide(Side):
+class ScorableFile(Scorable):
     """A file of embeddings: nothing is known about it but what it holds and says."""
 
     name: str | None = None
@@ -114,14 +109,14 @@ class FileSide(Side):
         stem = "-".join(filter(None, ["record", self.path.stem, suffix]))
         return self.path.with_name(f"{stem}.json")
 
-    def embed(self, how: How) -> Embeddings:
+    def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The file's arrays; one that says it was made from another cache is a UserError."""
-        vectors = read_embeddings(self.path, self.data.ids)
+        vectors = read_embeddings(self.path, self.cache.ids)
         made_of = vectors.about.get("cache_digest")
-        if made_of is not None and made_of != self.data.digest:
+        if made_of is not None and made_of != self.cache.digest:
             raise UserError(
                 f"these embeddings are of another cache ({str(made_of)[:12]}…, "
-                f"not {self.data.digest[:12]}…)",
+                f"not {self.cache.digest[:12]}…)",
                 where=self.path,
                 fix="give the cache that was embedded by --cache, or embed again",
             )
@@ -131,7 +126,7 @@ class FileSide(Side):
         """Its name and digest, and what it states; nothing about a training."""
         title = self.name or str(vectors.about.get("encoder", self.path.stem))
         digest = sha256_file(self.path)
-        stated = {key: vectors.about[key] for key in STATED if key in vectors.about}
+        stated = {key: vectors.about[key] for key in _STATED if key in vectors.about}
         weights = vectors.about.get("weights_digest")
         return {
             "run": f"{title}-{digest[:12]}",
@@ -149,20 +144,20 @@ class FileSide(Side):
             "timings": {"embed_s": vectors.seconds} if vectors.seconds else {},
             "devices": {"embed": vectors.device} if vectors.device else {},
             "memory": {},
-            "versions": provenance.versions(),
-            "hardware": provenance.hardware(),
-            "command": provenance.command(),
+            "versions": machine.versions(),
+            "hardware": machine.hardware(),
+            "command": machine.command(),
         }
 
 
-def open_side(
+def open_scorable(
     path: str | Path,
     *,
     dataset: str | None = None,
     name: str | None = None,
     cache: str | Path | None = None,
     weights: str = "last",
-) -> Side:
+) -> Scorable:
     """The run or the file at ``path``, and the cache to score it on.
 
     A run brings its dataset with it; a file needs ``dataset``, the name or path of a card, and may
@@ -170,12 +165,12 @@ def open_side(
     """
     path = Path(path)
     if path.is_dir() or not path.suffix:
-        info = RunFolder(path, weights).finished()
-        for option, given in (("--dataset", dataset), ("--name", name)):
-            if given is not None:
+        for option, value in (("--dataset", dataset), ("--name", name)):
+            if value is not None:
                 raise UserError(f"{option} is for files of embeddings: a run brings its own",
                                 where=path, fix=f"leave {option} out")  # fmt: skip
-        return RunSide(path, open_run_cache(info, cache), info, weights)
+        run = open_run(path, cache=cache, weights=weights)
+        return ScorableRun(path, run.cache, run)
     if not path.is_file():
         raise UserError("no such run or file of embeddings", where=path, fix="check the path")
     if weights != "last":
@@ -186,7 +181,7 @@ def open_side(
             where=path,
             fix="name its card by --dataset",
         )
-    return FileSide(path, open_dataset(dataset, cache), name)
+    return ScorableFile(path, open_dataset(dataset, cache), name)
 
 
 def training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry:
@@ -210,4 +205,38 @@ def training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry:
         params_inference=count(model.inference_parameters()),
         final_terms=info.final_terms,
         finished=info.finished,
+    )
+
+
+def dataset_entry(data: Cache) -> DatasetEntry:
+    """What a record says of the dataset."""
+    card = data.card
+    names, sizes = np.unique(data.split, return_counts=True)
+    return DatasetEntry(
+        name=card.name,
+        title=card.title,
+        synthetic=card.synthetic,
+        note=card.note,
+        scale=card.scale,
+        card_digest=card.digest,
+        cache_digest=data.digest,
+        card=card.to_dict(),
+        sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
+    )
+
+
+def protocol_entry(name: str, query: Items, gallery: Items, data: Cache) -> ProtocolEntry:
+    """What a record says of the protocol of the card by this name."""
+    card = data.card.protocols[name]
+    return ProtocolEntry(
+        name=name,
+        query=card.query,
+        gallery=card.gallery,
+        n_query=len(query.ids),
+        n_gallery=len(gallery.ids),
+        exclude_self=True,
+        exclude=card.exclude,
+        groups=data.array_digests["groups"] if card.exclude == "place" else None,
+        similarity="cosine, float32",
+        ties="expected over random order",
     )

@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,12 @@ class RunInfo(Strict):
     best: dict[str, Any] = Field(default_factory=dict)  # metric, value, epoch, step
     digests: dict[str, str] = Field(default_factory=dict)  # SHA-256 of last and best weights
 
-    @property
+    @cached_property
     def method_card(self) -> MethodCard:
         """The resolved method card."""
         return parse(MethodCard, self.method, where="run.json: method")
 
-    @property
+    @cached_property
     def dataset_card(self) -> DatasetCard:
         """The dataset card of the cache that was trained on."""
         return parse(DatasetCard, self.dataset, where="run.json: dataset")
@@ -186,21 +187,21 @@ def differing(before: Any, after: Any, name: str = "") -> list[str]:
     """The keys in which two nested tables differ, each as ``train.epochs: 60, not 4``."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return [] if before == after else [f"{name}: {before}, not {after}"]
-    found = []
+    lines = []
     for key in dict.fromkeys([*before, *after]):
         inner = f"{name}.{key}" if name else key
-        found += differing(before.get(key), after.get(key), inner)
-    return found
+        lines += differing(before.get(key), after.get(key), inner)
+    return lines
 
 
 def nearby(path: Path, most: int = 5) -> list[str]:
     """Runs whose paths are spelt most like ``path``: under ``runs`` and where ``path`` leads to."""
     above = next((parent for parent in path.parents if parent.is_dir()), Path("."))
-    places = {Path("runs"), above} - {Path("."), Path("/"), Path.home()}
-    found: set[str] = set()
-    for place in places:
+    folders = {Path("runs"), above} - {Path("."), Path("/"), Path.home()}
+    runs: set[str] = set()
+    for folder in folders:
         for depth in range(1, 5):  # <dataset>/<method>/seed<n> at the usual place, not a whole disk
-            matches = place.glob("/".join(["*"] * depth) + "/run.json")
-            found |= {str(match.parent) for match in itertools.islice(matches, 1000)}
+            matches = folder.glob("/".join(["*"] * depth) + "/run.json")
+            runs |= {str(match.parent) for match in itertools.islice(matches, 1000)}
     wanted = str(path)
-    return difflib.get_close_matches(wanted, sorted(found), n=most, cutoff=0.6)
+    return difflib.get_close_matches(wanted, sorted(runs), n=most, cutoff=0.6)

@@ -147,13 +147,13 @@ def _take(source: Path, out: Path) -> None:
 
 def _check_run(run: RunFolder, source: Path) -> None:
     from crbench.models.registry import check_class
-    from crbench.run.weights import whole_about
+    from crbench.run.opened import model_statement
 
     info = run.finished()
     check_class(info.method_card, source / "run.json")
     for which, digest in run.digests().items():
         weights = RunFolder(run.path, which).weights
-        if whole_about(weights)["method"] != info.method:
+        if model_statement(weights)["method"] != info.method:
             raise UserError(
                 "these weights are of another card than run.json", where=source / weights.name
             )

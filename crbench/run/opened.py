@@ -1,24 +1,66 @@
-"""A dataset and a run, opened: cache, bands, statistics."""
+"""Datasets and runs, opened: the cache, how it normalises images, and the weights.
+
+A run is opened once on a command's way: its statement is read, its cards are parsed and its cache
+is opened and compared in :func:`open_run`, and nowhere else. torch is loaded with the weights.
+Weights are safetensors with a statement inside: nothing in them is executed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crbench.cards import load_dataset
 from crbench.data.cache.reading import Cache, check_bands, default_path, open_cache
 from crbench.errors import UserError
-from crbench.run.folder import RunInfo
+from crbench.files import atomic_path, sha256_file
+from crbench.run.folder import RunFolder, RunInfo
+from crbench.words import MODALITIES
+
+if TYPE_CHECKING:  # torch takes seconds to load, and a pair that is embedded needs none of it
+    import torch
+    from torch import nn
+
+    from crbench.models.base import Method
+
+Statistics = dict[str, dict[str, list[float]]]
 
 
-def statistics(data: Cache) -> dict[str, dict[str, list[float]]]:
-    """Mean and std per band, as they normalise the images of each modality."""
-    return {m: {name: found.tolist() for name, found in data.stats(m).items()} for m in "ab"}
+@dataclass(frozen=True)
+class OpenedRun:
+    """A finished run: its folder (with the weights that are meant), its statement, its cache."""
+
+    folder: RunFolder
+    info: RunInfo
+    cache: Cache
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    def model(self, device: torch.device) -> Method:
+        """The trained model, ready to embed on ``device``."""
+        return trained_model(self.folder, self.info, device)
 
 
-def open_run_cache(info: RunInfo, cache: str | Path | None) -> Cache:
-    """The cache that a run was trained on; another one is a UserError."""
+def open_run(
+    path: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    weights: str = "last",
+) -> OpenedRun:
+    """Open a finished run, with its last or best ``weights``, and the cache it was trained on.
+
+    A run that has not finished, weights that it has not kept, and a cache of other pixels or other
+    statistics are a UserError.
+    """
+    folder = RunFolder(Path(path), weights)
+    info = folder.finished()
     data = open_cache(Path(cache or info.cache), info.dataset_card)
     if data.digest != info.cache_digest:
         raise UserError(
@@ -32,7 +74,7 @@ def open_run_cache(info: RunInfo, cache: str | Path | None) -> Cache:
             where=data.path,
             fix="build the cache with the card that the run was trained on",
         )
-    return data
+    return OpenedRun(folder, info, data)
 
 
 def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = ()) -> Cache:
@@ -56,18 +98,110 @@ def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = 
     return data
 
 
-def about_weights(info: RunInfo) -> dict[str, Any]:
+def statistics(data: Cache) -> Statistics:
+    """Mean and std per band, as they normalise the images of each modality."""
+    return {m: {key: values.tolist() for key, values in data.stats(m).items()} for m in MODALITIES}
+
+
+def band_counts(data: Cache) -> dict[str, int]:
+    """Number of bands per modality, as methods are built with."""
+    return {m: len(data.card.modality(m).used) for m in MODALITIES}
+
+
+def trained_model(folder: RunFolder, info: RunInfo, device: torch.device) -> Method:
+    """The model of a finished run, ready to embed; weights of another run or damaged ones are a
+    UserError."""
+    from crbench.models.registry import build_method
+
+    card = info.dataset_card
+    model = build_method(info.method_card, {m: len(card.modality(m).used) for m in MODALITIES})
+    load_weights(folder.weights, model, weights_statement(info))
+    written = info.digests.get(folder.which)
+    if written and sha256_file(folder.weights) != written:
+        raise UserError(
+            "the weights are damaged: they are not those that training wrote",
+            where=folder.weights,
+            fix="restore the file, or train the run again",
+        )
+    return model.to(device).eval()
+
+
+def weights_statement(info: RunInfo) -> dict[str, Any]:
     """What travels inside the weights: enough to use them without the run's folder, and to tell
     them from those of another run."""
     return {
         "method": info.method,
-        "bands": {m: info.dataset_card.modality(m).used for m in ("a", "b")},
+        "bands": {m: info.dataset_card.modality(m).used for m in MODALITIES},
         "statistics": info.statistics,
         "seed": info.seed,
         "cache_digest": info.cache_digest,
     }
 
 
-def band_counts(data: Cache) -> dict[str, int]:
-    """Number of bands per modality, as methods are built with."""
-    return {m: len(data.card.modality(m).used) for m in ("a", "b")}
+def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
+    """Write the weights as safetensors, with ``about`` (cards, bands) inside as JSON."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_model
+
+    try:
+        with atomic_path(path) as temporary:
+            text = json.dumps(about, sort_keys=True)
+            save_model(model, str(temporary), metadata={"crbench": text})
+    except SafetensorError as error:  # its own kind of error for a full disk
+        raise UserError(
+            f"cannot write the weights: {error}", where=path, fix="free some space, then --resume"
+        ) from error
+
+
+def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> None:
+    """Load weights into a model of the same card; anything that does not fit is a UserError.
+
+    ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
+    dataset may have the same shapes). Keys that older runs or weights lack are not compared.
+    """
+    about = read_statement(path)
+    stated = {key: value for key, value in expected.items() if value != {}}
+    differing = [key for key in stated if key in about and about[key] != stated[key]]
+    if differing:
+        raise UserError(
+            f"these weights are of another run: their {' and '.join(differing)} "
+            "differ from run.json",
+            where=path,
+            fix="put this run's own weights back, or train it again",
+        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, str(path), strict=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error
+
+
+def read_statement(path: Path) -> dict[str, Any]:
+    """What ``save_weights`` was told about the weights at ``path``."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as handle:
+            text = (handle.metadata() or {}).get("crbench")
+        about = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error
+    if not isinstance(about, dict):
+        raise UserError("these weights were not written by crbench", where=path)
+    return about
+
+
+def model_statement(path: str | Path) -> dict[str, Any]:
+    """What a weights file says of itself: ``method``, ``bands``, ``statistics``, ``best``."""
+    about = read_statement(Path(path))
+    if not {"method", "bands", "statistics"} <= about.keys():
+        raise UserError("these weights do not say what they are", where=path)
+    return about

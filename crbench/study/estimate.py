@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from crbench import machine as provenance
+from crbench import machine
 from crbench.cards import MethodCard
 from crbench.data.cache.reading import Cache
 from crbench.data.pairs import Pairs, epoch_order
@@ -44,7 +44,7 @@ def measure_epoch(
     card: MethodCard, data: Cache, *, device: str = "auto", threads: int | None = None
 ) -> Estimate:
     """Train up to an epoch of ``card``, at most some seconds of it, and throw the weights away."""
-    torch.set_num_threads(threads or provenance.cores())
+    torch.set_num_threads(threads or machine.cores())
     chosen = pick_device(device)
     full_precision()
     model = build_method(card, band_counts(data)).to(chosen).train()

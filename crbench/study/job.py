@@ -59,9 +59,9 @@ def job_command(job: dict[str, Any]) -> list[str]:
 
 def make_run(job: dict[str, Any]) -> None:
     """Train the run, going on where it stopped, and write its record."""
+    from crbench import train
     from crbench.evaluation.evaluate import evaluate
     from crbench.run.folder import RunFolder
-    from crbench.training.loop import train
 
     out = Path(job["out"])
     train(

@@ -11,81 +11,56 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from crbench import machine as provenance
-from crbench.cards import MethodCard, load_method
-from crbench.data.cache.reading import Cache
+from crbench import machine, progress
 from crbench.data.pairs import Pairs, epoch_batches
 from crbench.errors import UserError
 from crbench.files import held
 from crbench.models.base import Method, Step
 from crbench.models.registry import build_method
-from crbench.run.devices import device_name, full_precision, pick_device, precision_of
-from crbench.run.folder import Options, RunFolder, RunInfo, default_run, differing
-from crbench.run.memory import peak_memory
-from crbench.run.opened import about_weights, band_counts, open_dataset, statistics
-from crbench.run.progress import Bar, Stop, stop_on_signal, training_bar
-from crbench.run.ranks import Ranks, threads_here
-from crbench.run.weights import load_latest, save_state, save_weights, tidy
+from crbench.run.devices import (
+    Ranks,
+    full_precision,
+    peak_memory,
+    pick_device,
+    precision_of,
+    threads_here,
+)
+from crbench.run.folder import RunFolder, RunInfo
+from crbench.run.opened import band_counts, open_dataset, save_weights, weights_statement
 from crbench.seeds import derive
-from crbench.training.journal import Watch, check_options
+from crbench.training.checkpoint import load_latest, save_state, tidy
+from crbench.training.journal import Journal
+from crbench.training.settings import TrainSettings, begin, statement
 from crbench.training.step import Stepper, batch_size
+from crbench.training.stopping import stop_on_signal
+from crbench.training.validation import Validation, check_options
 
-KEPT = "the last checkpoint stands: --resume"
+_KEPT = "the last checkpoint stands: --resume"
 CHECKPOINT_EVERY_S = 30.0  # a kill loses at most this much, and the last step of training nothing
 
 
-def train(
-    method: str,
-    dataset: str,
-    *,
-    scale: str | None = None,
-    overrides: Iterable[str] = (),
-    epochs: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    out: str | Path | None = None,
-    cache: str | Path | None = None,
-    resume: bool = False,
-    quiet: bool = False,
-    threads: int | None = None,
-    bands: Iterable[str] = (),
-    loading: str = "auto",
-    ranks: Ranks | None = None,
-    options: Options | None = None,
-) -> Path:
-    """Train ``method`` on ``dataset`` and return the run's folder.
+def train(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
+    """Train as ``settings`` say and return the run's folder.
 
-    ``method`` and ``dataset`` are card names or paths; ``overrides`` are ``key=value`` of the
-    method card. A run that exists is never overwritten: ``resume`` goes on with it. ``bands``
-    (``"a=VH,VV"``) choose and order what the model sees; ``loading`` (auto, memory, stream) says
-    where the pixels live, ``options`` what is scored, kept and tracked on the way; neither changes
-    a bit of the weights. ``ranks``, several processes that train one model, need one file system
-    for the run's folder; rank 0 alone writes.
+    ``ranks``, several processes that train one model, need one file system for the run's folder;
+    rank 0 alone writes.
     """
     ranks = ranks or Ranks()
-    quiet = quiet or not ranks.first
-    card = load_method(method, scale=scale, overrides=overrides)
-    if epochs is not None:
-        if epochs < 0:
-            raise UserError(f"epochs must be 0 or more, not {epochs}", where="--epochs")
-        card = card.model_copy(update={"train": card.train.model_copy(update={"epochs": epochs})})
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed must be 0 or more, not {seed}", where="--seed")
-    if threads is not None and threads < 1:
-        raise UserError(f"threads must be 1 or more, not {threads}", where="--threads")
-    data = open_dataset(dataset, cache, bands)
-    run = RunFolder(Path(out) if out else default_run(data.card.name, card.name, card.scale, seed))
-    torch.set_num_threads(threads or threads_here() or provenance.cores())
-    chosen = pick_device(device, ranks)
-    torch.manual_seed(derive(seed, "init", card.name, data.card.name))
+    quiet = settings.quiet or not ranks.first
+    card = settings.card()
+    data = open_dataset(settings.dataset, settings.cache, settings.bands)
+    run = settings.folder(card, data)
+    torch.set_num_threads(settings.threads or threads_here() or machine.cores())
+    device = pick_device(settings.device, ranks)
+    torch.manual_seed(derive(settings.seed, "init", card.name, data.card.name))
     model = build_method(
         card, band_counts(data)
     )  # a card that cannot be built leaves no folder behind
@@ -93,222 +68,210 @@ def train(
     if len(data.rows(splits)) < 2:
         raise UserError(f"too few training pairs in {splits}", where=data.path)
     optimised = model.trained_by == "gradient" and card.train.epochs > 0
-    precision = precision_of(card, chosen) if optimised else "fp32"
     if optimised:
         batch_size(card.train, len(data.rows(splits)), ranks)
+        check_options(settings.options, data, model)
     elif ranks.size > 1:
         raise UserError("nothing to share here", where=card.name, fix="start without torchrun")
-    asked = options or Options()
-    if optimised:
-        check_options(asked, data, model)
-    info = ranks.told(
-        lambda: _begin(run, card, data, seed, chosen, precision, ranks, asked, resume, quiet)
-    )
+    precision = precision_of(card, device) if optimised else "fp32"
+    new = statement(settings, card, data, device, precision, ranks)
+    info = ranks.from_first(lambda: begin(run, new, resume=settings.resume, quiet=quiet))
     if info.finished:
         tidy(run.path, finished=True)
         return run.path
-    model = model.to(chosen)
-    size = model.image_size
-    pairs = Pairs(data, splits, image_size=size, device=str(chosen), loading=loading)
+    model = model.to(device)
+    pairs = Pairs(
+        data, splits, image_size=model.image_size, device=device, loading=settings.loading
+    )
     if not quiet:
-        print(pairs.figure, file=sys.stderr)
-    with held(run.path) if ranks.first else contextlib.nullcontext(), ranks.named("training", KEPT):
-        if not ranks.told(run.read).finished:  # by another process, while this one was looking
-            _train(model, pairs, data, run, info, ranks, resume, quiet)
+        print(f"{card.title}: {pairs.figure}", file=sys.stderr)
+    with (
+        held(run.path) if ranks.first else contextlib.nullcontext(),
+        ranks.named("training", _KEPT),
+    ):
+        if ranks.from_first(run.read).finished:  # by another process, while this one was looking
+            return run.path
+        full_precision()
+        if ranks.first:
+            tidy(run.path, finished=False)
+        if optimised:
+            scores = info.options.eval_every and ranks.first
+            validation = Validation(data, info, model, device) if scores else None
+            info = Loop(run, info, model, pairs, validation, ranks).go(settings.resume, quiet)
+        elif model.trained_by == "fit":
+            started = time.perf_counter()
+            model.fit(pairs)
+            info = info.model_copy(update={"seconds": time.perf_counter() - started})
+        if ranks.first:
+            save_weights(run.weights, model, weights_statement(info))
+            memory = peak_memory("train", device)
+            update = {"finished": True, "memory": memory, "digests": run.digests()}
+            run.write(info.model_copy(update=update))
+            tidy(run.path, finished=True)
+        ranks.wait("writing the weights")
     return run.path
 
 
-def _train(
-    model: Method,
-    pairs: Pairs,
-    data: Cache,
-    run: RunFolder,
-    info: RunInfo,
-    ranks: Ranks,
-    resume: bool,
-    quiet: bool,
-) -> None:
-    """Fit or optimise, and leave the weights."""
-    full_precision()
-    started = time.perf_counter()
-    if ranks.first:
-        tidy(run.path, finished=False)
-    if model.trained_by == "fit":
-        model.fit(pairs)
-        info = info.model_copy(update={"seconds": time.perf_counter() - started})
-    elif model.trained_by == "gradient" and info.method_card.train.epochs:
-        info = _loop(model, pairs, data, run, info, ranks, resume, quiet)
-    if ranks.first:
-        save_weights(run.weights, model, about_weights(info))
-        peak = peak_memory("train", pairs.device)
-        update = {"finished": True, "memory": peak, "digests": run.digests()}
-        run.write(info.model_copy(update=update))
-        tidy(run.path, finished=True)
-    ranks.wait("writing the weights")
+@dataclass
+class Position:
+    """Where training stands: what a checkpoint holds beside the model and its optimiser.
+
+    ``seconds`` of training so far, without scoring; ``epoch_seconds`` and ``sums`` of the loss
+    terms since the epoch began; ``terms``, their means over the last whole epoch; ``best``, what
+    the best weights scored.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    sums: dict[str, Any] = field(default_factory=dict)  # tensors on the device; numbers when saved
+    terms: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
 
 
-def _begin(
-    run: RunFolder,
-    card: MethodCard,
-    data: Cache,
-    seed: int,
-    device: torch.device,
-    precision: str,
-    ranks: Ranks,
-    options: Options,
-    resume: bool,
-    quiet: bool,
-) -> RunInfo:
-    """Write the statement of a new run, or check that an old one is the same run."""
-    info = RunInfo(
-        method=card.to_dict(),
-        dataset=data.card.to_dict(),
-        cache=str(data.path),
-        cache_digest=data.digest,
-        seed=seed,
-        device=device_name(device),
-        threads=torch.get_num_threads(),
-        precision=precision,
-        ranks=ranks.size,
-        n_train=len(data.rows(data.card.train_splits)),
-        statistics=statistics(data),
-        versions=provenance.versions(),
-        hardware=provenance.hardware(),
-        command=provenance.command(),
-        created=provenance.now_utc(),
-        options=options,
-    )
-    if not run.exists():
-        if resume and not quiet:
-            print(f"nothing to go on with at {run.path}: starting anew", file=sys.stderr)
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise UserError(
-                "the output folder is not empty and is not a run",
-                where=run.path,
-                fix="choose another --out",
-            )
-        run.write(info)
-        return info
-    before = run.read()
-    if not resume:
-        raise UserError(
-            "a run exists here" + (" and has finished" if before.finished else ""),
-            where=run.path,
-            fix="go on with --resume, or choose another --out or --seed",
+class Loop:
+    """The optimisation of one run: everything that changes while it goes on."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        info: RunInfo,
+        model: Method,
+        pairs: Pairs,
+        validation: Validation | None,
+        ranks: Ranks,
+    ) -> None:
+        self.run, self.info, self.model, self.pairs, self.ranks = run, info, model, pairs, ranks
+        self.validation = validation
+        self.card = info.method_card.train
+        self.size = batch_size(self.card, len(pairs), ranks)
+        self.per_epoch = len(pairs) // self.size  # the last, smaller batch is left out
+        self.total = self.card.epochs * self.per_epoch
+        self.stepper = Stepper(model, self.card, info.precision, self.per_epoch, ranks)
+        self.at = Position()
+        self.clock = time.perf_counter()  # when the seconds of the position were last counted
+        self.saved = self.clock
+
+    def go(self, resume: bool, quiet: bool) -> RunInfo:
+        """Optimise for the card's epochs, logging a line an epoch and saving as time passes."""
+        if resume:
+            self._restore()
+        label = f"{self.info.method_card.title} seed {self.info.seed}"
+        with (
+            stop_on_signal(patient=self.ranks.signalled_twice) as stop,
+            progress.bar(label, self.total, "steps", quiet=quiet, transient=False) as bar,
+            contextlib.closing(self._journal(bar)) as journal,
+            contextlib.closing(self._steps()) as steps,
+        ):
+            self.model.train()
+            journal.begin(self.at.step, self.at.best, self.at.step // self.per_epoch)
+            self.clock = self.saved = time.perf_counter()
+            bar.advance(self.at.step)
+            bar.note = shown = _Shown(self.size)
+            for step, batch in steps:
+                terms = self.stepper(batch, step)
+                self._count(terms)
+                journal.step(terms, step)
+                shown.terms, shown.steps = terms, shown.steps + 1
+                bar.advance()
+                if self.at.step % self.per_epoch == 0:
+                    self._end_epoch(journal, step)
+                stop.requested = self.ranks.any(stop.requested)  # all at the same step, or none
+                overdue = time.perf_counter() - self.saved > CHECKPOINT_EVERY_S
+                if stop.requested or journal.ending or overdue:
+                    self._save(journal)
+                    if stop.requested:
+                        done = f"stopped at step {self.at.step} of {self.total}"
+                        bar.say(f"{done}; go on with --resume: {self.run.path}")
+                        raise KeyboardInterrupt(f"saved at step {self.at.step}")
+        self._tick()
+        update = {
+            "seconds": self.at.seconds,
+            "steps": self.total,
+            "epochs_done": self.card.epochs,
+            "final_terms": self.at.terms,
+            "best": self.at.best,
+        }
+        return self.info.model_copy(update=update)
+
+    def _journal(self, bar: progress.Bar) -> Journal:
+        return Journal(
+            self.run, self.info, self.pairs, self.size, self.validation, bar.say, self.ranks
         )
-    settled = (
-        "method",
-        "cache_digest",
-        "statistics",
-        "seed",
-        "precision",
-        "threads",
-        "device",
-        "ranks",
-    )
-    for key in settled:
-        was, now = getattr(before, key), getattr(info, key)
-        if was != now:
-            told = "; ".join(differing(was, now)[:3]) if key == "method" else f"{was}, not {now}"
-            told = "" if key == "statistics" else f" ({told})"
-            raise UserError(
-                f"cannot go on: the run was started with another {key.replace('_', ' ')}{told}",
-                where=run.path,
-                fix="use the settings of its run.json, or choose another --out",
+
+    def _steps(self) -> Generator[tuple[Step, dict[str, Tensor]], None, None]:
+        """Every step that is left, with this rank's share of its batch."""
+        first, skip = divmod(self.at.step, self.per_epoch)
+        share = {"rank": self.ranks.rank, "world": self.ranks.size}
+        for epoch in range(first, self.card.epochs):
+            blocks = epoch_batches(
+                len(self.pairs), self.info.seed, epoch, self.size, start=skip, **share
             )
-    if any(before.dataset_card.modality(m).used != data.card.modality(m).used for m in "ab"):
-        raise UserError(
-            "cannot go on: the run was started with other bands",
-            where=run.path,
-            fix="give the --bands of its run.json, or choose another --out",
-        )
-    return before if before.finished else before.model_copy(update={"options": options})
+            for index, batch in enumerate(self.pairs.batches(blocks), skip):
+                yield Step(epoch * self.per_epoch + index, epoch, self.total, self.info.seed), batch
+            skip = 0
+
+    def _count(self, terms: Mapping[str, Tensor]) -> None:
+        """Add the terms of a step to those of its epoch."""
+        sums = self.at.sums
+        for name, value in terms.items():
+            sums[name] = sums[name] + value if name in sums else value
+        self.at.step += 1
+
+    def _tick(self) -> None:
+        """Count the time since the last look as training."""
+        now = time.perf_counter()
+        self.at.seconds += now - self.clock
+        self.at.epoch_seconds += now - self.clock
+        self.clock = now
+
+    def _end_epoch(self, journal: Journal, step: Step) -> None:
+        """Log the epoch that ends with ``step``; its line goes before its checkpoint."""
+        # reading the terms waits for the device, so the time comes after
+        self.at.terms = {n: float(value) / self.per_epoch for n, value in self.at.sums.items()}
+        self._tick()
+        lr = max(group["lr"] for group in self.stepper.optimizer.param_groups)
+        journal.epoch(self.model, step, self.at.terms, lr, self.per_epoch, self.at.epoch_seconds)
+        self.clock = time.perf_counter()  # scoring is no training
+        self.at.best, self.at.sums, self.at.epoch_seconds = journal.best, {}, 0.0
+
+    def _save(self, journal: Journal) -> None:
+        self._tick()
+        sums = {name: float(value) for name, value in self.at.sums.items()}
+        journal.check(sums, self.per_epoch)
+        if self.ranks.first:
+            position, keep = {**vars(self.at), "sums": sums}, self.info.options.keep_last
+            save_state(self.run.checkpoint, self.model, self.stepper.optimizer, position, keep)
+        self.saved = time.perf_counter()
+        journal.kept(self.at.step)
+
+    def _restore(self) -> None:
+        """Go on from the newest sound checkpoint, where there is one."""
+        tell = _to_stderr if self.ranks.first else _to_nobody
+        stored = load_latest(self.run.checkpoint, self.model, self.stepper.optimizer, tell)
+        if stored:
+            sums = {name: torch.tensor(value) for name, value in stored.get("sums", {}).items()}
+            self.at = Position(**{**stored, "sums": sums})
 
 
-def _loop(
-    model: Method,
-    pairs: Pairs,
-    data: Cache,
-    run: RunFolder,
-    info: RunInfo,
-    ranks: Ranks,
-    resume: bool,
-    quiet: bool,
-) -> RunInfo:
-    """Optimise for the card's epochs, logging a line an epoch and saving as time passes."""
-    card = info.method_card.train
-    size = batch_size(card, len(pairs), ranks)
-    per_epoch = len(pairs) // size  # the last, smaller batch is left out
-    total = card.epochs * per_epoch
-    take = Stepper(model, card, info.precision, per_epoch, ranks)
-    optimizer, share = take.optimizer, {"rank": ranks.rank, "world": ranks.size}
-    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "epoch_seconds": 0.0}
-    position |= {"sums": {}, "terms": {}}
-    if resume:
-        tell = partial(print, file=sys.stderr) if ranks.first else lambda _: None
-        position = load_latest(run.checkpoint, model, optimizer, tell) or position
-    first_epoch, skip = divmod(int(position["step"]), per_epoch)
-    sums = {name: torch.tensor(value) for name, value in position["sums"].items()}
+@dataclass
+class _Shown:
+    """What the bar says of training: pairs per second and the terms of the last step."""
 
-    model.train()
-    spent, mark = float(position["seconds"]), time.perf_counter()
-    saved, epoch_spent = mark, float(position["epoch_seconds"])
-    terms: dict[str, float] = dict(position["terms"])
-    about = about_weights(info)
-    with (
-        stop_on_signal(patient=ranks.told_twice) as stop,
-        training_bar(info, total, quiet) as bar,
-        contextlib.closing(
-            Watch(run, info, pairs, size, data, model, about, bar.say, ranks)
-        ) as watch,
-    ):
-        bar.start(int(position["step"]))
-        watch.begin(position, first_epoch)
-        for epoch in range(first_epoch, card.epochs):
-            blocks = epoch_batches(len(pairs), info.seed, epoch, size, start=skip, **share)
-            epoch_mark = time.perf_counter()
-            for index, batch in enumerate(pairs.batches(blocks), skip):
-                step = Step(epoch * per_epoch + index, epoch, total, info.seed)
-                found = take(batch, step)
-                for name, value in found.items():
-                    sums[name] = sums[name] + value if name in sums else value
-                watch.step(found, step)
-                bar.step(found, size)
-                last = index + 1 == per_epoch
-                if last:  # reading the terms waits for the device, so the time comes after
-                    terms = {name: float(value) / per_epoch for name, value in sums.items()}
-                now = time.perf_counter()
-                seconds = epoch_spent + now - epoch_mark
-                if last:  # the epoch's line goes before its checkpoint
-                    lr = max(group["lr"] for group in optimizer.param_groups)
-                    took = watch.epoch(model, step, terms, lr, per_epoch, seconds)
-                    mark, now = mark + took, now + took  # scoring is no training
-                    sums, skip, epoch_spent, seconds = {}, 0, 0.0, 0.0
-                stop.asked = ranks.any(stop.asked)  # all stop at the same step, or none
-                if stop.asked or watch.ending or now - saved > CHECKPOINT_EVERY_S:
-                    position = {
-                        "step": step.index + 1,
-                        "seconds": spent + now - mark,
-                        "epoch_seconds": seconds,
-                        "sums": {name: float(value) for name, value in sums.items()},
-                        "terms": terms,
-                        "best": watch.best,
-                    }
-                    watch.check(position["sums"], per_epoch)
-                    if ranks.first:
-                        keep = info.options.keep_last
-                        save_state(run.checkpoint, model, optimizer, position, keep)
-                    saved = now
-                    watch.kept(step.index + 1)
-                    _stop_if_asked(stop, run, step, bar)
-    seconds = spent + time.perf_counter() - mark
-    update = {"seconds": seconds, "steps": total, "epochs_done": card.epochs, "final_terms": terms}
-    update["best"] = watch.best
-    return info.model_copy(update=update)
+    size: int
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: int = 0
+    since: float = field(default_factory=time.perf_counter)
+
+    def __call__(self) -> str:
+        rate = self.size * self.steps / max(time.perf_counter() - self.since, 1e-9)
+        terms = "  ".join(f"{name} {float(value):.3f}" for name, value in self.terms.items())
+        return f"{rate:,.0f} pairs/s  {terms}"
 
 
-def _stop_if_asked(stop: Stop, run: RunFolder, step: Step, bar: Bar) -> None:
-    if stop.asked:
-        done = replace(step, index=step.index + 1)
-        bar.say(f"stopped at step {done.index} of {done.total}; go on with --resume: {run.path}")
-        raise KeyboardInterrupt(f"saved at step {done.index}")
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _to_nobody(text: str) -> None:
+    """Rank 0 alone speaks."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crbench import machine as provenance
+from crbench import machine
 from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.models.base import Method, count
 from crbench.models.registry import build_method, method_class
@@ -115,7 +115,7 @@ def _timed(
 ) -> dict[str, Any]:
     """Latency, throughput and memory on the device at hand, on normal-distributed pixels."""
     chosen = pick_device(device)
-    torch.set_num_threads(threads or provenance.cores())
+    torch.set_num_threads(threads or machine.cores())
     full_precision()
     torch.manual_seed(derive(seed, "profile"))
     model = build_method(card, channels).to(chosen).eval()
@@ -142,9 +142,9 @@ def _timed(
         "threads": torch.get_num_threads(),
         "precision": "fp32",
         "training_precision": precision_of(card, chosen),
-        "hardware": provenance.hardware(),
-        "versions": provenance.versions(),
-        "date": provenance.now_utc()[:10],
+        "hardware": machine.hardware(),
+        "versions": machine.versions(),
+        "date": machine.now_utc()[:10],
     }
 
 
@@ -166,4 +166,4 @@ def _times(model: Method, images: torch.Tensor, modality: Modality, budget: floa
 def _peak_gib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return provenance.peak_rss_gib()
+    return machine.peak_rss_gib()

@@ -28,7 +28,7 @@ from crbench.data.pairs import dihedral
 from crbench.errors import UserError
 from crbench.models import across
 from crbench.models.base import Batch, Method, Step
-from crbench.run.ranks import Ranks
+from crbench.run.devices import Ranks
 from crbench.training.schedule import make_optimizer, make_scheduler, set_weight_decay
 
 

@@ -14,18 +14,20 @@ import rasterio
 from PIL import Image
 
 import crbench
+from crbench import train
 from crbench.archive.search import Search, ask, open_search
 from crbench.cards import load_dataset
 from crbench.data.cache import build
 from crbench.data.cache.reading import Cache
 from crbench.data.sources import open_source
-from crbench.draw.run import Opened, nearest, open_run
-from crbench.embedding.embed import embed_run
+from crbench.draw.neighbours import neighbours_of
+from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
+from crbench.evaluation.recorded import EvaluatedRun, open_evaluated
 from crbench.files import read_json, write_json
 from crbench.records import Record, read_record
-from crbench.training.loop import train
+from crbench.run.opened import open_run
 
 SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 40), ("val", 10))]
 SMALL += ["source.splits.test=30"]
@@ -56,10 +58,10 @@ def search(run: Path) -> Search:
     return open_search(run, quiet=True)
 
 
-def agree(found: Search, opened: Opened, k: int) -> None:
-    """Items and scores of every query in every direction are those of report.views.nearest."""
+def agree(found: Search, opened: EvaluatedRun, k: int) -> None:
+    """Items and scores of every query in every direction are those of the scorer."""
     rows = opened.cache.rows(opened.protocol.query)
-    hits = nearest(opened.cache, opened.views, opened.serves, opened.protocol, rows, k)
+    hits = neighbours_of(opened.cache, opened.embeddings, opened.protocol, rows, k)
     assert len(hits) == len(rows) * len(found.directions)
     for hit in hits:
         answer = found.by_id(str(opened.cache.ids[hit.query]), hit.direction, k)
@@ -79,7 +81,7 @@ def test_search_equals_the_top_k_of_evaluate(which: str, request: pytest.Fixture
     assert found.directions == NAMES and found.default_direction == "ab"
     assert found.record == read_record(path / "record.json")
     for k in (5, 1000):
-        agree(found, open_run(path), k)
+        agree(found, open_evaluated(path), k)
 
 
 @pytest.mark.parametrize("which", ["run", "predicting"])
@@ -112,7 +114,7 @@ def test_the_protocol_of_a_record_is_followed(run: Path) -> None:
     """Queries of another split; what lies at the query's place is left out."""
     record = evaluate(run, protocol="csmae", quiet=True)
     found = open_search(run, record=record, quiet=True)
-    agree(found, open_run(run, record=record), 7)
+    agree(found, open_evaluated(run, record=record), 7)
     assert found.protocol_name == "csmae"
     assert (run / "index" / "b-cross-csmae.npy").is_file()
 
@@ -128,7 +130,7 @@ def test_places_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     evaluate(run, quiet=True)
     record = evaluate(run, protocol="spatial", quiet=True)
     found = open_search(run, record=record, quiet=True)
-    agree(found, open_run(run, record=record), 30)
+    agree(found, open_evaluated(run, record=record), 30)
     query = str(found.cache.ids[found.cache.rows(["train"])[0]])  # its place is known all the same
     answer = found.by_id(query, "ab", 30)
     assert answer.ranked == len(answer.items) == 24
@@ -168,9 +170,9 @@ def test_a_stored_embedding_is_taken_where_there_is_one(search: Search) -> None:
     """To the bit, and the image embedded alone comes to the same within float32."""
     row = int(search.cache.rows(["test"])[5])
     stored = search.queries.of_pair(row, "a/cross")
-    opened = open_run(search.queries.run.path)
-    assert (stored == opened.views.of("a", "cross", search.cache.ids[[row]])[0]).all()
-    assert "_model" not in vars(search.queries)  # nothing was loaded for it
+    opened = open_evaluated(search.queries.run.path)
+    assert (stored == opened.embeddings.of("a/cross", search.cache.ids[[row]])[0]).all()
+    assert "_embedder" not in vars(search.queries)  # nothing was loaded for it
     alone = search.queries.of_image(search.cache.images("a")[row], "a/cross", "x")
     np.testing.assert_allclose(alone, stored, atol=1e-5 * np.abs(stored).max())
 
@@ -268,7 +270,7 @@ def test_embeddings_made_again_make_a_new_index(run: Path, tmp_path: Path) -> No
     query = str(first.cache.ids[-1])
     first.by_id(query, "ab")
     key = (copy / "index" / "b-cross-leave-one-out.key").read_text()
-    embed_run(copy, splits=["test"], quiet=True)
+    embed_run(open_run(copy), splits=["test"], quiet=True)
     second = open_search(copy, quiet=True)
     assert second.digest != first.digest
     second.by_id(query, "ab")

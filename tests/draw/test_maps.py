@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from crbench.data.pair_labels import label_names, relevant
 from crbench.draw.grids import run_grid
 from crbench.draw.maps import item_classes, modality_gap, plane, run_map
-from crbench.draw.run import open_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
+from crbench.evaluation.recorded import open_evaluated
 from crbench.records import Record
 
 
@@ -24,12 +24,13 @@ def record(trained_run: Path) -> Record:
 
 
 def test_the_gap_is_that_of_the_record(record: Record, trained_run: Path) -> None:
-    opened = open_run(trained_run)
+    opened = open_evaluated(trained_run)
     for direction in ("ab", "ba"):
         gap = modality_gap(opened, direction)
         assert gap == record.health["directions"][direction]["gap"]
+    ids = opened.cache.ids[opened.cache.rows(["test"])]
     sides = [
-        opened.views.of(m, view, opened.cache.ids[opened.cache.rows(["test"])]).astype(float)
+        opened.embeddings.of(f"{m}/{view}", ids).astype(float)
         for m, view in (("a", record.serves["ab"].query), ("b", record.serves["ab"].gallery))
     ]
     means = [(x / np.linalg.norm(x, axis=1, keepdims=True)).mean(axis=0) for x in sides]
@@ -60,7 +61,7 @@ def test_tsne_keeps_clusters_apart_and_repeats() -> None:
 
 
 def test_the_class_of_an_item_is_its_rarest_label(record: Record, trained_run: Path) -> None:
-    cache = open_run(trained_run).cache
+    cache = open_evaluated(trained_run).cache
     rows = cache.rows(["test"])
     labels = cache.labels
     assert labels is not None
@@ -114,7 +115,7 @@ def test_wrong_only_draws_queries_with_a_wrong_item(
 
     monkeypatch.setattr(grids, "_chosen", chosen)
     path = run_grid(trained_run, tmp_path / "w.png", wrong_only=True, n_queries=2, k=3)
-    opened = open_run(trained_run)
+    opened = open_evaluated(trained_run)
     assert imread(path).shape[0] > 500 and drawn.keys() == {"aa", "bb", "ab", "ba"}
     shown = [hit for hits in drawn.values() for hit in hits]
     assert shown and max(map(len, drawn.values())) <= 2

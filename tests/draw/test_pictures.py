@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.curves import read_curve, training_curves
 from crbench.draw.grids import explain_hit, retrieval_grid
+from crbench.draw.neighbours import neighbours_of
 from crbench.draw.preview import pair_sheet
 from crbench.draw.render import channels, pictures, stretch, usual_limits
-from crbench.draw.run import Views, nearest
+from crbench.embedding.file import Embeddings
 from crbench.errors import UserError
 from crbench.files import append_jsonl, write_json
-from crbench.records import Serves
 
 DIRECTIONS = ("aa", "bb", "ab", "ba")
-SERVES = {direction: Serves(query="v", gallery="v") for direction in DIRECTIONS}
+SERVES = {direction: (f"{direction[0]}/v", f"{direction[1]}/v") for direction in DIRECTIONS}
 TEST = ProtocolCard(query=["test"], gallery=["test"])
 
 
@@ -46,25 +45,25 @@ def cache(twin_cache: Path) -> Cache:
     return open_cache(twin_cache)
 
 
-def views_of(cache: Cache, a: np.ndarray, b: np.ndarray) -> Views:
+def embeddings_of(cache: Cache, a: np.ndarray, b: np.ndarray) -> Embeddings:
     """Embeddings of the test split, shuffled, since a file's order is its own affair."""
     rows = cache.rows(["test"])
     order = np.random.default_rng(3).permutation(len(rows))
-    arrays: Mapping[str, Mapping[str, np.ndarray]] = {"a": {"v": a[order]}, "b": {"v": b[order]}}
-    return Views(cache.ids[rows][order], arrays)
+    arrays = {"a/v": a[order], "b/v": b[order]}
+    return Embeddings(Path("planted"), cache.ids[rows][order], arrays, SERVES)
 
 
-def random_views(cache: Cache) -> tuple[Views, np.ndarray, np.ndarray]:
+def random_embeddings(cache: Cache) -> tuple[Embeddings, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     n = len(cache.rows(["test"]))
     a, b = rng.normal(size=(2, n, 8)).astype(np.float32)
-    return views_of(cache, a, b), a, b
+    return embeddings_of(cache, a, b), a, b
 
 
 def test_nearest_are_the_cosine_nearest_without_the_query_itself(cache: Cache) -> None:
-    views, a, b = random_views(cache)
+    views, a, b = random_embeddings(cache)
     rows = cache.rows(["test"])
-    hits = nearest(cache, views, SERVES, TEST, rows[:3], 5)
+    hits = neighbours_of(cache, views, TEST, rows[:3], 5)
     assert [hit.direction for hit in hits] == [d for d in DIRECTIONS for _ in range(3)]
     unit = {m: x / np.linalg.norm(x, axis=1, keepdims=True) for m, x in (("a", a), ("b", b))}
     for index, hit in enumerate(hits):
@@ -89,18 +88,19 @@ def test_frames_tell_right_from_wrong(cache: Cache, tmp_path: Path) -> None:
     common = int(labels.sum(0).argmax())  # at least six items carry this label
     query = str(cache.ids[rows[int(labels[:, common].argmax())]])
     carries = labels[:, [common]]
-    right = views_of(cache, *(np.hstack([carries, 1 - carries]) for _ in range(2)))
-    wrong = Views(right.ids, {m: {"v": v["v"].copy()} for m, v in right.arrays.items()})
+    right = embeddings_of(cache, *(np.hstack([carries, 1 - carries]) for _ in range(2)))
+    same = {d: SERVES[d] for d in ("aa", "bb")}  # across sensors the own pair would be among them
+    arrays = {name: vectors.copy() for name, vectors in right.arrays.items()}
+    wrong = Embeddings(right.path, right.ids, arrays, same)
     at = right.rows(np.array([query]))[0]
     mine = set(label_names(cache, int(rows[cache.ids[rows] == query][0])))
     for m in ("a", "b"):  # the query now sits with the items that share nothing with it
         for i, name in enumerate(wrong.ids):
             shares = mine & set(label_names(cache, int(np.flatnonzero(cache.ids == name)[0])))
-            wrong.arrays[m]["v"][i] = [1, 0] if not shares else [0, 1]
-        wrong.arrays[m]["v"][at] = [1, 0]
-    same = {d: SERVES[d] for d in ("aa", "bb")}  # across sensors the own pair would be among them
-    good = retrieval_grid(cache, right, SERVES, TEST, tmp_path / "r.png", queries=[query])
-    bad = retrieval_grid(cache, wrong, same, TEST, tmp_path / "w.png", queries=[query])
+            arrays[f"{m}/v"][i] = [1, 0] if not shares else [0, 1]
+        arrays[f"{m}/v"][at] = [1, 0]
+    good = retrieval_grid(cache, right, TEST, tmp_path / "r.png", queries=[query])
+    bad = retrieval_grid(cache, wrong, TEST, tmp_path / "w.png", queries=[query])
     frame = 4 * int(sheet.DPI * 1.4)  # pixels around one thumbnail, at the least
     key = 400  # no more than some letters in this colour
     assert count(good, sheet.RIGHT) > 20 * frame and count(good, sheet.WRONG) < key
@@ -122,22 +122,22 @@ def test_captions_name_the_shared_labels(cache: Cache) -> None:
 
 
 def test_grid_is_the_same_twice_and_pdf_works(cache: Cache, tmp_path: Path) -> None:
-    views, _, _ = random_views(cache)
-    one = retrieval_grid(cache, views, SERVES, TEST, tmp_path / "one.png", n_queries=1, k=3)
-    two = retrieval_grid(cache, views, SERVES, TEST, tmp_path / "two.png", n_queries=1, k=3)
+    views, _, _ = random_embeddings(cache)
+    one = retrieval_grid(cache, views, TEST, tmp_path / "one.png", n_queries=1, k=3)
+    two = retrieval_grid(cache, views, TEST, tmp_path / "two.png", n_queries=1, k=3)
     assert one.read_bytes() == two.read_bytes()
-    pdf = retrieval_grid(cache, views, SERVES, TEST, tmp_path / "g.pdf", n_queries=1, k=1)
+    pdf = retrieval_grid(cache, views, TEST, tmp_path / "g.pdf", n_queries=1, k=1)
     assert pdf.read_bytes().startswith(b"%PDF")
 
 
 def test_grid_refuses_unknown_queries_and_missing_embeddings(cache: Cache, tmp_path: Path) -> None:
-    views, _, _ = random_views(cache)
+    views, _, _ = random_embeddings(cache)
     out = tmp_path / "x.png"
     with pytest.raises(UserError, match="no query named 'nobody'"):
-        retrieval_grid(cache, views, SERVES, TEST, out, queries=["nobody"])
+        retrieval_grid(cache, views, TEST, out, queries=["nobody"])
     train = ProtocolCard(query=["train"], gallery=["test"])
     with pytest.raises(UserError, match="have no embedding"):
-        retrieval_grid(cache, views, SERVES, train, out)
+        retrieval_grid(cache, views, train, out)
     assert not out.exists()
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from crbench import train
 from crbench.board.markdown import board_markdown
 from crbench.board.rows import boards
 from crbench.cards import load_dataset
@@ -22,13 +23,13 @@ from crbench.cli import app
 from crbench.data.cache import build
 from crbench.data.cache.reading import open_cache
 from crbench.data.sources import open_source
-from crbench.embedding.embed import embed_run, scored_splits, stage_key
-from crbench.embedding.file import read_embeddings
+from crbench.embedding.embedder import embed_run, scored_splits
+from crbench.embedding.file import read_embeddings, stage_key
 from crbench.embedding.frozen import build_frozen, embed_encoder
 from crbench.embedding.images import embed_images
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
-from crbench.training.loop import train
+from crbench.run.opened import open_run
 
 CARD = "ben-14k-twin"
 NAME = "test_vit3"  # timm's own for tests: 160 pixels, 12 MB at most
@@ -48,12 +49,12 @@ def test_every_part_of_the_key_counts(part: str) -> None:
 @pytest.fixture
 def copy(trained_run: Path, tmp_path: Path) -> Path:
     """A copy of the trained run, embedded."""
-    embed_run(trained_run, quiet=True)
+    embed_run(open_run(trained_run), quiet=True)
     return Path(shutil.copytree(trained_run, tmp_path / "copy"))
 
 
 def mtime(run: Path) -> int:
-    return embed_run(run, quiet=True).stat().st_mtime_ns
+    return embed_run(open_run(run), quiet=True).stat().st_mtime_ns
 
 
 def edit(run: Path, change: Any) -> None:
@@ -101,7 +102,7 @@ def test_another_cache_embeds_again(
 
 
 def test_a_damaged_array_is_embedded_again(copy: Path) -> None:
-    file = embed_run(copy, quiet=True)
+    file = embed_run(open_run(copy), quiet=True)
     sound = read_embeddings(file, open_cache_of(copy).ids).arrays["a/cross"]
     data = bytearray(file.read_bytes())
     data[bytes(data).index(sound.tobytes()[:64]) + 9] ^= 0xFF
@@ -114,7 +115,9 @@ def test_a_damaged_array_is_embedded_again(copy: Path) -> None:
 def test_a_file_of_another_kind_in_its_place_is_replaced(copy: Path) -> None:
     for content in (b"", b"no HDF5", (copy / "embeddings.h5").read_bytes()[:3000]):
         (copy / "embeddings.h5").write_bytes(content)
-        assert read_embeddings(embed_run(copy, quiet=True), open_cache_of(copy).ids).arrays
+        assert read_embeddings(
+            embed_run(open_run(copy), quiet=True), open_cache_of(copy).ids
+        ).arrays
 
 
 def open_cache_of(run: Path) -> Any:
@@ -134,7 +137,7 @@ def test_images_of_the_cache_give_the_runs_embeddings(
     trained_run: Path, twin_cache: Path, tmp_path: Path
 ) -> None:
     """The whole cache, and one modality as a folder of .npy, against the run's own file."""
-    with h5py.File(embed_run(trained_run, quiet=True)) as file:
+    with h5py.File(embed_run(open_run(trained_run), quiet=True)) as file:
         own = {name: file[name][...] for name in ("a/uni", "b/uni", "b/cross")}
         ids = [text.decode() for text in file["ids"][...]]
     cache = open_cache(twin_cache)

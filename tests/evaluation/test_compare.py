@@ -74,9 +74,9 @@ def test_seeds_by_pattern(files: dict[str, Path], twin_cache: Path, tmp_path: Pa
 def test_what_cannot_be_compared_is_refused(
     trained_run: Path, files: dict[str, Path], twin_cache: Path, tmp_path: Path
 ) -> None:
+    from crbench import train
     from crbench.cards import load_dataset
     from crbench.data.cache.build import build_cache
-    from crbench.training.loop import train
 
     sizes = [f"source.splits.{name}=16" for name in ("train", "val", "test")]
     other = build_cache(load_dataset(CARD, overrides=sizes), tmp_path / "o.h5", quiet=True)

@@ -7,16 +7,17 @@ import h5py
 import numpy as np
 import pytest
 
+from crbench import train
 from crbench.board.notes import protocol_note
 from crbench.cards import load_dataset
 from crbench.data.cache import build
 from crbench.data.cache.reading import decode, open_cache
 from crbench.data.sources import open_source
-from crbench.embedding.embed import embed_run
+from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.records import read_record
-from crbench.training.loop import train
+from crbench.run.opened import open_run
 
 SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 20))]
 
@@ -36,10 +37,10 @@ def test_the_record_reads_back_equal(trained_run: Path, tmp_path: Path) -> None:
 
 
 def test_embeddings_are_reused_only_where_nothing_changed(trained_run: Path) -> None:
-    path = embed_run(trained_run, quiet=True)
+    path = embed_run(open_run(trained_run), quiet=True)
     first = path.stat().st_mtime_ns
-    assert embed_run(trained_run, quiet=True).stat().st_mtime_ns == first
-    assert embed_run(trained_run, splits=["val"], quiet=True).stat().st_mtime_ns != first
+    assert embed_run(open_run(trained_run), quiet=True).stat().st_mtime_ns == first
+    assert embed_run(open_run(trained_run), splits=["val"], quiet=True).stat().st_mtime_ns != first
 
 
 def test_damaged_weights_are_refused_by_name(trained_run: Path, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from crbench.board.board_data import board_csv, board_json
 from crbench.board.markdown import board_markdown
 from crbench.board.rows import boards, read_records
 from crbench.data.cache.reading import decode, open_cache
-from crbench.embedding.embed import embed_run
+from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.records import Record, read_record
+from crbench.run.opened import open_run
 from crbench.scoring import metric_names
 from crbench.words import KS
 
@@ -45,7 +46,7 @@ def test_a_runs_own_file_gives_the_runs_scores(
 ) -> None:
     run = evaluate(trained_run, out=tmp_path / "run.json", quiet=True)
     file = tmp_path / "copy.h5"
-    shutil.copy(embed_run(trained_run, quiet=True), file)
+    shutil.copy(embed_run(open_run(trained_run), quiet=True), file)
     by_file = score(file, twin_cache)
     assert by_file.scores == run.scores and by_file.serves == run.serves
     assert by_file.protocol == run.protocol and by_file.dataset == run.dataset
@@ -57,7 +58,7 @@ def test_an_outsiders_arrays_give_the_runs_scores_in_any_order(
 ) -> None:
     """CR-JEPA's two heads, written as an outsider would: by direction and role, rows shuffled."""
     run = evaluate(trained_run, out=tmp_path / "run.json", quiet=True)
-    with h5py.File(embed_run(trained_run, quiet=True)) as file:
+    with h5py.File(embed_run(open_run(trained_run), quiet=True)) as file:
         ids = decode(file["ids"][...])
         order = np.random.default_rng(0).permutation(len(ids))
         arrays = {"ids": ids[order]}

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from crbench import train
 from crbench.board.rows import boards
 from crbench.data.cache.reading import open_cache
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_json, sha256_file
-from crbench.training.loop import train
 
 BANDS = ("a=VH,VV", "b=B02,B03,B04,B08")
 

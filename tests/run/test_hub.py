@@ -9,17 +9,18 @@ import pytest
 import torch
 
 import crbench
+from crbench import train
 from crbench.board.model_card import model_card
 from crbench.cards import load_method
 from crbench.data.cache.reading import open_cache
-from crbench.embedding.embed import embed_run
+from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_json, sha256_file, write_json
 from crbench.models.baselines import BandStats
 from crbench.run.folder import RunFolder
 from crbench.run.hub import local_folder, pull_run, push_run, repository
-from crbench.training.loop import train
+from crbench.run.opened import open_run
 from crbench.words import DIRECTIONS
 
 
@@ -55,7 +56,7 @@ def test_a_pulled_run_evaluates_like_the_one_that_was_pushed(
     after = evaluate(pulled, cache=twin_cache, quiet=True)
     assert after.scores == before.scores
     assert after.digests["weights"] == before.digests["weights"]
-    assert embed_run(pulled, cache=twin_cache, quiet=True).is_file()
+    assert embed_run(open_run(pulled, cache=twin_cache), quiet=True).is_file()
     assert not [path for path in (tmp_path / "deep").iterdir() if path != pulled]
     again = push_run(pulled, str(tmp_path / "again"), model_card(pulled))
     for name in ("weights.safetensors", "run.json", "card.toml"):
@@ -172,7 +173,7 @@ def test_weights_embed_by_themselves(trained_run: Path, twin_cache: Path, tmp_pa
     model = crbench.load(tmp_path / "only.safetensors")
     data = open_cache(twin_cache)
     assert model.bands == {m: data.card.modality(m).bands for m in "ab"} and not model.best
-    path = embed_run(trained_run, quiet=True)
+    path = embed_run(open_run(trained_run), quiet=True)
     with h5py.File(path, "r") as file:
         ids = [name.decode() for name in file["ids"]]
         rows = [data.ids.tolist().index(name) for name in ids]
@@ -191,7 +192,7 @@ def test_a_method_without_parameters_embeds_by_itself(twin_cache: Path, tmp_path
     floor = train("band-stats", "ben-14k-twin", cache=twin_cache, out=tmp_path / "f", quiet=True)
     model, data = crbench.load(floor / "weights.safetensors"), open_cache(twin_cache)
     assert not list(model.model.parameters())
-    with h5py.File(embed_run(floor, quiet=True), "r") as file:
+    with h5py.File(embed_run(open_run(floor), quiet=True), "r") as file:
         row = data.ids.tolist().index(file["ids"][0].decode())
         for view, found in model.embed(np.asarray(data.images("a")[row][None]), "a").items():
             np.testing.assert_allclose(found[0], file[f"a/{view}"][0], rtol=1e-4, atol=1e-5)

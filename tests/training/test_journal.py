@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from crbench import train
 from crbench.data.cache.reading import open_cache
 from crbench.errors import Collapsed, UserError
 from crbench.evaluation.evaluate import evaluate
@@ -18,9 +19,8 @@ from crbench.files import read_json, read_jsonl, sha256_file
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.registry import build_method
 from crbench.run.folder import Options, RunFolder
-from crbench.run.weights import load_weights
+from crbench.run.opened import load_weights
 from crbench.training.journal import Validation
-from crbench.training.loop import train
 from crbench.training.trackers import flat
 
 STEPS = ["train.batch_size=24"]  # four an epoch
@@ -115,16 +115,16 @@ def test_the_best_epoch_is_remembered_over_an_interruption(
     from crbench.training import journal as watch
 
     out, options = tmp_path / "out", {"eval_every": 2, "keep_best": "map"}
-    real = watch.Watch.kept
+    real = watch.Journal.kept
 
-    def stop_at_nine(self: watch.Watch, step: int) -> None:
+    def stop_at_nine(self: watch.Journal, step: int) -> None:
         real(self, step)
         if step == 9:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("crbench.training.loop.CHECKPOINT_EVERY_S", 0.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(watch.Watch, "kept", stop_at_nine)
+        patch.setattr(watch.Journal, "kept", stop_at_nine)
         go(twin_cache, out, **options)
     go(twin_cache, out, resume=True, **options)
     assert RunFolder(out).finished().best == RunFolder(watched).finished().best
@@ -222,7 +222,7 @@ def test_scoring_leaves_modes_and_random_numbers_as_they_were(
 
     monkeypatch.setattr(CRJEPA, "embed", draws)
     state = torch.get_rng_state()
-    Validation(open_cache(twin_cache), info, model, torch.device("cpu")).score(model)
+    Validation(open_cache(twin_cache), info, model, torch.device("cpu")).score()
     assert seen and True not in seen
     assert [module.training for module in model.modules()] == modes and len(set(modes)) == 2
     assert torch.equal(torch.get_rng_state(), state)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from crbench import train
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_jsonl, sha256_file
 from crbench.run.folder import RunFolder
-from crbench.training.loop import train
 
 DATASET = "ben-14k-twin"
 
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     out = tmp_path / "killed"
     code = (
         "import sys; import crbench.training.loop as t; t.CHECKPOINT_EVERY_S = 0.0;"
-        f"t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=3, cache=sys.argv[1],"
+        f"crbench.train('cr-jepa', '{DATASET}', scale='tiny', epochs=3, cache=sys.argv[1],"
         f"overrides={steps},"
         "out=sys.argv[2], quiet=True)"
     )
@@ -163,7 +163,7 @@ def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path)
         "from crbench.errors import UserError\n"
         "t.CHECKPOINT_EVERY_S = float(sys.argv[3])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        f"run = lambda: t.train('cr-jepa', '{DATASET}', scale='tiny', epochs=1, quiet=True,"
+        f"run = lambda: crbench.train('cr-jepa', '{DATASET}', scale='tiny', epochs=1, quiet=True,"
         " cache=sys.argv[1], out=sys.argv[2])\n"
         "try: run()\n"
         "except UserError as error: print(error); sys.exit(2)\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from crbench import train
 from crbench.files import read_jsonl, sha256_file
 from crbench.run.folder import Options
-from crbench.training.loop import train
 
 STEPS = ["train.batch_size=16"]  # six an epoch
 STAGES = ("write", "fsync", "rename", "number")
@@ -22,7 +22,8 @@ STAGES = ("write", "fsync", "rename", "number")
 # but before fsync, before the rename, or after it and before the numbered name.
 CHILD = """
 import os, signal, sys
-import crbench.run.weights as c
+import crbench.training.checkpoint as c
+import crbench
 import crbench.training.loop as t
 from crbench.run.folder import Options
 
@@ -46,8 +47,8 @@ def save(*words, real=c.save_state):
 c._Sealing.write, t.save_state, t.CHECKPOINT_EVERY_S = write, save, 0.0
 os.fsync, os.replace = armed_at("fsync", os.fsync), armed_at("rename", os.replace)
 os.link = armed_at("number", os.link)
-t.train("cr-jepa", "ben-14k-twin", scale="tiny", epochs=int(epochs), overrides=STEPS, cache=cache,
-        out=out, resume=True, quiet=True, options=Options(keep_last=2))
+crbench.train("cr-jepa", "ben-14k-twin", scale="tiny", epochs=int(epochs), overrides=STEPS,
+              cache=cache, out=out, resume=True, quiet=True, options=Options(keep_last=2))
 """.replace("STEPS", repr(STEPS))
 
 

@@ -18,7 +18,7 @@ from crbench.errors import UserError
 from crbench.models.base import Method, Step
 from crbench.models.hashing import normal
 from crbench.models.registry import build_method
-from crbench.run.ranks import Ranks
+from crbench.run.devices import Ranks
 from crbench.training.step import Stepper, batch_size, blocks
 
 BANDS = {"a": 2, "b": 3}
@@ -76,7 +76,7 @@ WORKER = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 from test_step import CASES, gradients
-from crbench.run.ranks import joined
+from crbench.run.devices import joined
 torch.set_num_threads(1)
 with joined() as ranks:
     mine = list(range(8))[ranks.rank * 4 : ranks.rank * 4 + 4]

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crbench import train
 from crbench.files import read_jsonl
 from crbench.run.folder import RunFolder
-from crbench.training.loop import train
 
 STEPS = ["train.batch_size=16"]
 CODE = (
@@ -139,7 +139,7 @@ def test_a_signal_to_one_rank_stops_all_and_all_go_on(twin_cache: Path, tmp_path
 
 
 @pytest.mark.soak
-def test_a_rank_alone_under_torchrun_is_told_twice_and_saves(
+def test_a_rank_alone_under_torchrun_is_signalled_twice_and_saves(
     twin_cache: Path, tmp_path: Path
 ) -> None:
     """The cluster signals torchrun and its rank, and torchrun the rank once more."""

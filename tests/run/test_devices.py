@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
-from crbench.run.ranks import Ranks, joined
+from crbench.run.devices import Ranks, joined
 from crbench.scoring import Engine, per_query
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracles"))
@@ -95,7 +95,7 @@ _MEMBER = """
 import os, sys, time
 import numpy as np
 from crbench.errors import UserError
-from crbench.run.ranks import joined
+from crbench.run.devices import joined
 try:
     with joined() as ranks:
         ranks.total(np.ones(3))

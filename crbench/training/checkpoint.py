@@ -1,34 +1,30 @@
-"""Saving and loading: the full training state, and the weights that embed.
+"""The full training state: written atomically, sealed, and restored after an interruption.
 
-Both are written atomically. Neither executes anything when read: the state is loaded by
-``torch.load(weights_only=True)``, the weights are safetensors. The state ends with a SHA-256 of
-itself, so that a disk's damage is found before anything is restored from it.
+Nothing in it is executed when it is read (``torch.load(weights_only=True)``). It ends with a
+SHA-256 of itself, so that a disk's damage is found before anything is restored from it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
 from torch import nn
 
 from crbench.errors import UserError
 from crbench.files import atomic_path
 
-FORMAT = 2  # 1 had no seal
-SEAL = b"\nsha256:"  # then 64 hexadecimal digits: the end of the file, of all that stands before
-SEAL_BYTES = len(SEAL) + 64
+_FORMAT = 2  # 1 had no seal
+_SEAL = b"\nsha256:"  # then 64 hexadecimal digits: the end of the file, of all that stands before
+_SEAL_BYTES = len(_SEAL) + 64
 # What torch.load and load_state_dict raise on bytes that are not what they were.
-DAMAGE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError)
+_DAMAGE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError)
 
 
 class _Sealing:
@@ -55,7 +51,7 @@ def save_state(
     keeps the newest states under numbered names beside it, which share the file's place on disk.
     """
     state = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),  # for methods of others; ours draw from named seeds alone
@@ -65,7 +61,7 @@ def save_state(
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         sealing = _Sealing(handle)
         torch.save(state, cast(IO[bytes], sealing))
-        handle.write(SEAL + sealing.sha.hexdigest().encode())
+        handle.write(_SEAL + sealing.sha.hexdigest().encode())
     if keep > 1:
         _number(path, int(position["step"]), keep)
 
@@ -123,19 +119,19 @@ def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
     sealed = _check_seal(path, fix)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise UserError("the checkpoint is damaged", where=path, fix=fix) from error
     number = state.get("format") if isinstance(state, dict) else None
-    if number == FORMAT and not sealed:
+    if number == _FORMAT and not sealed:
         raise UserError("the checkpoint is damaged: its seal is missing", where=path, fix=fix)
-    if number not in (1, FORMAT):
+    if number not in (1, _FORMAT):
         raise UserError("not a crbench checkpoint of this version", where=path, fix=fix)
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
         return dict(state["position"])
-    except DAMAGE as error:
+    except _DAMAGE as error:
         first = str(error).splitlines()[0]
         raise UserError(f"the checkpoint does not fit: {first}", where=path, fix=fix) from error
 
@@ -144,18 +140,18 @@ def _check_seal(path: Path, fix: str) -> bool:
     """Whether the file carries a seal; one that does not hold is a UserError."""
     sha = hashlib.sha256()
     with path.open("rb") as handle:
-        left = handle.seek(0, os.SEEK_END) - SEAL_BYTES
+        left = handle.seek(0, os.SEEK_END) - _SEAL_BYTES
         if left < 0:
             raise UserError("the checkpoint is damaged: it is cut", where=path, fix=fix)
         handle.seek(left)
         seal = handle.read()
-        if not seal.startswith(SEAL):
+        if not seal.startswith(_SEAL):
             return False
         handle.seek(0)
         while left and (block := handle.read(min(left, 1 << 20))):
             sha.update(block)
             left -= len(block)
-    if seal != SEAL + sha.hexdigest().encode():
+    if seal != _SEAL + sha.hexdigest().encode():
         raise UserError("the checkpoint is damaged: its digest differs", where=path, fix=fix)
     return True
 
@@ -169,64 +165,3 @@ def tidy(folder: Path, *, finished: bool) -> None:
     if finished:  # nothing is left to go on with
         for path in folder.glob(names[0]):
             path.unlink(missing_ok=True)
-
-
-def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
-    """Write the weights as safetensors, with ``about`` (cards, bands) inside as JSON."""
-    try:
-        with atomic_path(path) as temporary:
-            text = json.dumps(about, sort_keys=True)
-            save_model(model, str(temporary), metadata={"crbench": text})
-    except SafetensorError as error:  # its own kind of error for a full disk
-        raise UserError(
-            f"cannot write the weights: {error}", where=path, fix="free some space, then --resume"
-        ) from error
-
-
-def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> None:
-    """Load weights into a model of the same card; anything that does not fit is a UserError.
-
-    ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
-    dataset may have the same shapes). Keys that older runs or weights lack are not compared.
-    """
-    about = read_about(path)
-    stated = {key: value for key, value in expected.items() if value != {}}
-    differing = [key for key in stated if key in about and about[key] != stated[key]]
-    if differing:
-        raise UserError(
-            f"these weights are of another run: their {' and '.join(differing)} "
-            "differ from run.json",
-            where=path,
-            fix="put this run's own weights back, or train it again",
-        )
-    try:
-        load_model(model, str(path), strict=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
-        ) from error
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """What ``save_weights`` was told about the weights at ``path``."""
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            text = (handle.metadata() or {}).get("crbench")
-        about = None if text is None else json.loads(text)
-    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
-        ) from error
-    if not isinstance(about, dict):
-        raise UserError("these weights were not written by crbench", where=path)
-    return about
-
-
-def whole_about(path: str | Path) -> dict[str, Any]:
-    """What a weights file says of itself: ``method``, ``bands``, ``statistics``, ``best``."""
-    about = read_about(Path(path))
-    if not {"method", "bands", "statistics"} <= about.keys():
-        raise UserError("these weights do not say what they are", where=path)
-    return about

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from crbench import train
 from crbench.errors import UserError
 from crbench.files import sha256_file
 from crbench.run.folder import Options
-from crbench.run.weights import load_latest, load_state, older, save_state, tidy
-from crbench.training.loop import train
+from crbench.training.checkpoint import load_latest, load_state, older, save_state, tidy
 
 
 def machine() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -181,19 +181,19 @@ def test_a_cache_that_vanished_is_named_and_the_run_waits_for_it(
 def test_a_cache_that_is_removed_during_training_is_no_matter(
     twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crbench.training.journal import Watch
+    from crbench.training.journal import Journal
 
     cache = tmp_path / "twin.h5"
     shutil.copy(twin_cache, cache)
-    real = Watch.step
+    real = Journal.step
 
-    def remove(watch: Watch, found: dict, step: object) -> None:
+    def remove(watch: Journal, found: dict, step: object) -> None:
         cache.unlink(missing_ok=True)
         real(watch, found, step)  # type: ignore[arg-type]
 
     whole = go(twin_cache, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "step", remove)
+        patch.setattr(Journal, "step", remove)
         out = go(cache, tmp_path / "out")
     assert not cache.exists()
     assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
