@@ -67,6 +67,7 @@ def test_the_number_of_ranks_changes_no_bit(seed: int, size: int, kind: str) -> 
                 assert theirs[direction].values[name].tobytes() == values.tobytes()
 
 
+@pytest.mark.soak
 def test_two_ranks_write_the_record_of_one(trained_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(trained_run, copy)
