@@ -27,7 +27,7 @@ def train(method: str, dataset: str, *, ranks: Any = None, **settings: Any) -> P
     ``settings`` are those of :class:`crbench.training.settings.TrainSettings`, e.g. ``scale``,
     ``seed``, ``out``; ``ranks`` the processes that share the training.
     """
-    from crbench.training.loop import train as train_run
+    from crbench.training.loop import train_run
     from crbench.training.settings import TrainSettings
 
     return train_run(TrainSettings(method, dataset, **settings), ranks)

@@ -55,8 +55,10 @@ def evaluate(
     data = scorable.cache
     key = pick_protocol(data, protocol)
     chosen = data.card.protocols[key]
-    parts = [weights.replace("last", ""), key.replace(data.card.protocol, ""), approximate or ""]
-    target = Path(out) if out else scorable.record_path("-".join(filter(None, parts)))
+    usual = ("last", data.card.protocol, None)
+    choices = zip((weights, key, approximate), usual, strict=True)
+    suffix = "-".join(choice for choice, default in choices if choice and choice != default)
+    target = Path(out) if out else scorable.record_path(suffix)
     if scorer.ranks.first:
         check_writable(target)
     if probe:

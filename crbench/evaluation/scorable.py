@@ -1,11 +1,12 @@
 """What can be scored: a run of ours, or a file of embeddings that any program wrote.
 
-Each knows its embeddings, and what a record says about what made them.
+Each has a ``path`` and a ``cache``, gives its embeddings, says where its record goes and fills the
+fields of a record that tell what made the embeddings: run, method, training, digests, timings,
+devices, memory, versions, hardware and command.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,38 +31,27 @@ _STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precis
 
 
 @dataclass(frozen=True)
-class Scorable(ABC):
-    """Something with embeddings of a dataset, and what a record says about it."""
-
-    path: Path
-    cache: Cache
-
-    @abstractmethod
-    def record_path(self, suffix: str) -> Path:
-        """Where its record goes unless told otherwise; ``suffix`` names what is not the default."""
-
-    @abstractmethod
-    def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
-        """Its embeddings, checked, on every rank."""
-
-    @abstractmethod
-    def entries(self, vectors: Embeddings) -> dict[str, Any]:
-        """The fields of a record that tell what made the embeddings: run, method, training,
-        digests, timings, devices, memory, versions, hardware and command."""
-
-
-@dataclass(frozen=True)
-class ScorableRun(Scorable):
+class ScorableRun:
     """A finished run folder."""
 
     run: OpenedRun
 
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.run.path
+
+    @property
+    def cache(self) -> Cache:
+        """The cache it was trained on."""
+        return self.run.cache
+
     def record_path(self, suffix: str) -> Path:
-        """``record.json`` in the run's folder."""
+        """``record.json`` in the run's folder; ``suffix`` names what is not the default."""
         return self.path / f"{'-'.join(filter(None, ['record', suffix]))}.json"
 
     def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
-        """The run's embeddings, made where they are not there yet."""
+        """The run's embeddings, made where they are not there yet, checked, on every rank."""
         if ranks.first:
             embed_run(self.run, device=device, quiet=quiet)
         ranks.wait("waiting for the embeddings")
@@ -71,17 +61,10 @@ class ScorableRun(Scorable):
         """From run.json and the files of the run."""
         folder, info = self.run.folder, self.run.info
         card = info.method_card
+        keys = ("name", "title", "kind", "paper", "scale", "digest")
         return {
             "run": f"{card.name}-{card.scale}-seed{info.seed}",
-            "method": MethodEntry(
-                name=card.name,
-                title=card.title,
-                kind=card.kind,
-                paper=card.paper,
-                scale=card.scale,
-                digest=card.digest,
-                card=info.method,
-            ),
+            "method": MethodEntry(card=info.method, **{key: getattr(card, key) for key in keys}),
             "training": training_entry(
                 info, build_method(card, band_counts(self.cache)), folder.which
             ),
@@ -99,9 +82,11 @@ class ScorableRun(Scorable):
 
 
 @dataclass(frozen=True)
-class ScorableFile(Scorable):
+class ScorableFile:
     """A file of embeddings: nothing is known about it but what it holds and says."""
 
+    path: Path
+    cache: Cache
     name: str | None = None
 
     def record_path(self, suffix: str) -> Path:
@@ -150,6 +135,9 @@ class ScorableFile(Scorable):
         }
 
 
+Scorable = ScorableRun | ScorableFile
+
+
 def open_scorable(
     path: str | Path,
     *,
@@ -169,8 +157,7 @@ def open_scorable(
             if value is not None:
                 raise UserError(f"{option} is for files of embeddings: a run brings its own",
                                 where=path, fix=f"leave {option} out")  # fmt: skip
-        run = open_run(path, cache=cache, weights=weights)
-        return ScorableRun(path, run.cache, run)
+        return ScorableRun(open_run(path, cache=cache, weights=weights))
     if not path.is_file():
         raise UserError("no such run or file of embeddings", where=path, fix="check the path")
     if weights != "last":
@@ -212,16 +199,13 @@ def dataset_entry(data: Cache) -> DatasetEntry:
     """What a record says of the dataset."""
     card = data.card
     names, sizes = np.unique(data.split, return_counts=True)
+    keys = ("name", "title", "synthetic", "note", "scale")
     return DatasetEntry(
-        name=card.name,
-        title=card.title,
-        synthetic=card.synthetic,
-        note=card.note,
-        scale=card.scale,
         card_digest=card.digest,
         cache_digest=data.digest,
         card=card.to_dict(),
-        sizes={str(name): int(size) for name, size in zip(names, sizes, strict=True)},
+        sizes=dict(zip(names.tolist(), sizes.tolist(), strict=True)),
+        **{key: getattr(card, key) for key in keys},
     )
 
 

@@ -47,7 +47,7 @@ _KEPT = "the last checkpoint stands: --resume"
 CHECKPOINT_EVERY_S = 30.0  # a kill loses at most this much, and the last step of training nothing
 
 
-def train(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
+def train_run(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
     """Train as ``settings`` say and return the run's folder.
 
     ``ranks``, several processes that train one model, need one file system for the run's folder;

@@ -192,7 +192,7 @@ def test_no_space_left_where_nobody_expected_it(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere.bin")
 
-    monkeypatch.setattr("crbench.training.loop.train", full)
+    monkeypatch.setattr("crbench.training.loop.train_run", full)
     refused(crbench("train", "cr-jepa", "x"), "no space left", "where: somewhere.bin", "fix: free")
 
 
@@ -202,7 +202,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("crbench.training.loop.train", interrupted)
+    monkeypatch.setattr("crbench.training.loop.train_run", interrupted)
     result = crbench("train", "cr-jepa", "x")
     assert result.exit_code == 130
     assert "interrupted" in result.output and "--resume" in result.output
@@ -212,7 +212,7 @@ def test_a_bug_is_not_hidden(crbench: Crbench, monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("crbench.training.loop.train", broken)
+    monkeypatch.setattr("crbench.training.loop.train_run", broken)
     assert isinstance(crbench("train", "cr-jepa", "x").exception, ZeroDivisionError)
 
 
@@ -220,7 +220,7 @@ def test_the_message_has_three_parts(crbench: Crbench, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise UserError("it rains", where="outside", fix="take an umbrella")
 
-    monkeypatch.setattr("crbench.training.loop.train", refuse)
+    monkeypatch.setattr("crbench.training.loop.train_run", refuse)
     result = crbench("train", "cr-jepa", "x")
     assert result.output == "error: it rains\nwhere: outside\nfix: take an umbrella\n"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from crbench import train
 from crbench.cli import app
 from crbench.cli.reproduce import outcome_data
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import write_json
 from crbench.records import read_record
 from crbench.study.reproduce import Outcome, compare_scores
-from crbench.training.loop import train
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "results" / "records"
