@@ -53,7 +53,7 @@ def check_picture(path: Path | None) -> None:
 def refuse_options(values: dict[str, Any], reason: str, *, fix: str | None = None) -> None:
     """Refuse the first of the options that has a value: ``{option} {reason}``."""
     for option, value in values.items():
-        if value not in (None, False):
+        if value is not None and value is not False:  # 0 is a value
             raise UserError(f"{option} {reason}", fix=fix or f"leave {option} out")
 
 

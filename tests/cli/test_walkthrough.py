@@ -65,6 +65,8 @@ def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         words = [str(README.parent / w) if w.startswith("results/") else w for w in words]
         if words[0] == "make" or line in REAL or "--run" in words or words[1] in ENDLESS:
             continue  # --run takes two minutes: test_reproduce.py
+        if words[1] == "ablate" and "--plan" not in words:
+            continue  # its processes take half a minute: below
         extra = QUICK.get(words[1], [])
         extra = SMALL if words[1:3] == ["cache", "build"] else extra
         crbench(*words[1:], *extra)
@@ -78,6 +80,18 @@ def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "modality gap" in page.read_text(encoding="utf-8")
     board = (tmp_path / "board" / "leaderboard.md").read_text()
     assert "BEN-14K twin (synthetic)" in board and "CR-JEPA" in board
+
+
+@pytest.mark.soak
+def test_the_study_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRBENCH_CACHES", str(tmp_path / "caches"))
+    crbench("cache", "build", "ben-14k-twin", *SMALL)
+    lines = [line for line in COMMANDS if " ablate " in line and "--plan" not in line]
+    for line in lines:
+        words = [str(README.parent / w) if w.startswith("results/") else w for w in line.split()]
+        crbench(*words[1:], *QUICK["ablate"])
+    assert lines and list(tmp_path.rglob("seed0/record.json"))
 
 
 @pytest.mark.parametrize("line", REAL)

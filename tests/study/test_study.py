@@ -202,6 +202,7 @@ def test_a_study_killed_in_the_middle_goes_on_and_a_failed_row_stops_no_other(
     assert "measured" in lines["plain"]["source"]
 
 
+@pytest.mark.soak
 def test_a_cluster_launcher_runs_tasks_and_reports_their_codes(
     twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
