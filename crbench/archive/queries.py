@@ -67,11 +67,11 @@ class Queries:
         return Embedder.of_run(self.run.folder, self.run.info, pick_device(self.device))
 
     def _embed(self, pixels: np.ndarray, name: str, title: str) -> np.ndarray:
-        from crbench.data.unlabelled import Images, Normalised
+        from crbench.data.unlabelled import Normalised, UnlabelledImages
 
         embedder = self._embedder
         modality, _, view = name.partition("/")
-        one = Images(np.array([title]), lambda at: np.asarray(pixels)[None])
+        one = UnlabelledImages(np.array([title]), lambda at: np.asarray(pixels)[None])
         size = embedder.model.image_size
         image = Normalised(one, statistics(self.run.cache)[modality], size, embedder.device)
         return embedder.embed(image, "a" if modality == "a" else "b")[view][0]

@@ -7,15 +7,16 @@ neither on the order of a batch nor on library versions, devices or ranks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from crbench.data.cache.reading import Cache
-from crbench.data.normalise import band_tensors, normalise
 from crbench.data.pixels import Resident, Store, Streamed, ahead, home_of, upload
 from crbench.errors import UserError
 from crbench.seeds import GOLDEN, derive, finalise
@@ -104,6 +105,38 @@ class Pairs:
         if native.dtype == torch.int16:  # uint16 in disguise, see stores
             native = native.to(torch.int32) & 0xFFFF
         return normalise(native, *self._affine[modality], self.image_size)
+
+
+def band_tensors(
+    statistics: Mapping[str, Any], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """``mean`` and ``std`` (C,) of ``statistics``, in stored units, as (C, 1, 1) float32."""
+    mean, std = (
+        torch.tensor(statistics[key], dtype=torch.float32, device=device)[:, None, None]
+        for key in ("mean", "std")
+    )
+    return mean, std
+
+
+def normalise(native: Tensor, mean: Tensor, std: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) of any real dtype, in stored units → (B, C, size, size) float32 z-scores.
+
+    ``mean`` and ``std`` (C, 1, 1) float32 on the pixels' device, see :func:`band_tensors`.
+    """
+    return resize((native.to(torch.float32) - mean) / std, size)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) → (B, C, size, size): area averages for a whole factor, else antialiased
+    bilinear; enlarging is bilinear."""
+    height, width = images.shape[-2:]
+    if (height, width) == (size, size):
+        return images
+    if height % size == 0 and width % size == 0:
+        return functional.avg_pool2d(images, (height // size, width // size))
+    return functional.interpolate(
+        images, (size, size), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:

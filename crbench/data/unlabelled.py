@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crbench.cards import ModalityCard
 from crbench.data.cache.reading import open_cache
-from crbench.data.normalise import band_tensors, normalise
+from crbench.data.pairs import band_tensors, normalise
 from crbench.data.query_image import read_query
 from crbench.data.sources.user.image_folders import files_by_key
 from crbench.data.sources.user.images import LOADERS
@@ -24,7 +24,7 @@ from crbench.errors import UserError
 
 
 @dataclass(frozen=True)
-class Images:
+class UnlabelledImages:
     """``ids`` (N,) str and ``read(positions)``: native pixels (n, C, H, W) in the bands in use."""
 
     ids: np.ndarray
@@ -34,7 +34,7 @@ class Images:
         return len(self.ids)
 
 
-def image_folder(folder: Path, modality: ModalityCard) -> Images:
+def image_folder(folder: Path, modality: ModalityCard) -> UnlabelledImages:
     """The PNG, JPEG, GeoTIFF, .npy and .npz files under ``folder``; ids are their names without
     the ending, behind their subfolder if they lie in one.
 
@@ -46,12 +46,12 @@ def image_folder(folder: Path, modality: ModalityCard) -> Images:
         raise UserError("there is no image in this folder", where=folder,
                         fix=f"images are files that end in {', '.join(LOADERS)}")  # fmt: skip
     paths = list(files.values())
-    return Images(
+    return UnlabelledImages(
         np.array(list(files)), lambda at: np.stack([read_query(paths[i], modality) for i in at])
     )
 
 
-def cached_images(path: Path, which: str, modality: ModalityCard) -> Images:
+def cached_images(path: Path, which: str, modality: ModalityCard) -> UnlabelledImages:
     """All images of modality ``which`` of a cache, of whatever split, in the bands of ``modality``.
 
     A cache that lacks a band or has another size, type or unit is a UserError.
@@ -69,7 +69,7 @@ def cached_images(path: Path, which: str, modality: ModalityCard) -> Images:
             raise UserError(f"modality {which} of this cache has {key} {have}, the run {want}",
                             where=path)  # fmt: skip
     positions = [stored.bands.index(band) for band in modality.used]
-    return Images(cache.ids, lambda at: cache.images(which)[at][:, positions])
+    return UnlabelledImages(cache.ids, lambda at: cache.images(which)[at][:, positions])
 
 
 class Normalised:
@@ -77,7 +77,11 @@ class Normalised:
     resized to ``image_size`` pixels square, like a batch of :class:`crbench.data.pairs.Pairs`."""
 
     def __init__(
-        self, images: Images, statistics: dict[str, Any], image_size: int, device: torch.device
+        self,
+        images: UnlabelledImages,
+        statistics: dict[str, Any],
+        image_size: int,
+        device: torch.device,
     ) -> None:
         self.source, self.image_size, self.device = images, image_size, device
         self.mean, self.std = band_tensors(statistics, device)

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from crbench.data.cache.reading import open_cache
-from crbench.data.unlabelled import Images, Normalised, cached_images, image_folder
+from crbench.data.unlabelled import Normalised, UnlabelledImages, cached_images, image_folder
 from crbench.embedding.embedder import PRECISION, Embedder, serving
 from crbench.embedding.file import write_embeddings
 from crbench.errors import UserError, unknown
@@ -81,7 +81,7 @@ def embed_images(
     return target
 
 
-def _source(images: Path, modality: str, info: RunInfo, *, alone: bool) -> Images:
+def _source(images: Path, modality: str, info: RunInfo, *, alone: bool) -> UnlabelledImages:
     """The images at a path, as the run's card of ``modality`` takes them; ``alone``: a folder is
     said to hold this modality."""
     card = info.dataset_card.modality(modality)

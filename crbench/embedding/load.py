@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from crbench.cards import MethodCard, parse
-from crbench.data.unlabelled import Images, Normalised
+from crbench.data.unlabelled import Normalised, UnlabelledImages
 from crbench.embedding.embedder import Embedder
 from crbench.errors import UserError
 from crbench.models.base import Method
@@ -51,7 +51,9 @@ class Loaded:
                 f"images of modality {modality} must be (B, {expected}, H, W), not {pixels.shape}",
                 where=f"bands {' '.join(self.bands[modality])}",
             )
-        native = Images(np.arange(len(pixels)).astype(str), lambda positions: pixels[positions])
+        native = UnlabelledImages(
+            np.arange(len(pixels)).astype(str), lambda positions: pixels[positions]
+        )
         statistics, size = self.statistics[modality], self.model.image_size
         ready = Normalised(native, statistics, size, self.embedder.device)
         return self.embedder.embed(ready, modality)

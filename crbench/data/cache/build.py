@@ -22,10 +22,11 @@ from crbench.cards import DatasetCard
 from crbench.data.cache import blocks, layout
 from crbench.data.cache.quality import oddities
 from crbench.data.cache.reading import open_cache
-from crbench.data.cache.verify import progress_bar, scan_all, verify_cache
+from crbench.data.cache.verify import scan_all, verify_cache
 from crbench.data.sources import Packed, Source, open_source
 from crbench.errors import UserError
 from crbench.files import append_jsonl, disk_error, read_jsonl, sha256_json
+from crbench.progress import bar
 
 __all__ = ["build_cache", "verify_cache"]
 
@@ -93,21 +94,22 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     elif done:
         _say(f"going on with {part}", quiet)
     spans = layout.spans(part)
-    with progress_bar(quiet) as progress:
-        task = progress.add_task(f"{card.name}: pixels", total=n)
-        with open(part, "r+b", buffering=0) as handle:
-            for start in range(0, n, source.rows_per_block):
-                stop = min(start + source.rows_per_block, n)
-                if start not in done or done[start] != blocks.on_disk(handle, spans, start, stop):
-                    block = source.read(start, stop)
-                    arrays = blocks.checked_arrays(block, card, source, start, stop)
-                    digest = blocks.write_block(handle, spans, arrays, start)
-                    append_jsonl(log, {"start": start, "sha256": digest})
-                progress.advance(task, stop - start)
-            os.fsync(handle.fileno())
-        train = np.isin(source.split, card.train_splits)
-        scans = scan_all(part, train, f"{card.name}: digests", progress)
-        layout.seal(part, scans, train)
+    with (
+        bar(f"{card.name}: pixels", n, "pairs", quiet=quiet) as shown,
+        open(part, "r+b", buffering=0) as handle,
+    ):
+        for start in range(0, n, source.rows_per_block):
+            stop = min(start + source.rows_per_block, n)
+            if start not in done or done[start] != blocks.on_disk(handle, spans, start, stop):
+                block = source.read(start, stop)
+                arrays = blocks.checked_arrays(block, card, source, start, stop)
+                digest = blocks.write_block(handle, spans, arrays, start)
+                append_jsonl(log, {"start": start, "sha256": digest})
+            shown.advance(stop - start)
+        os.fsync(handle.fileno())
+    train = np.isin(source.split, card.train_splits)
+    scans = scan_all(part, train, f"{card.name}: digests", quiet)
+    layout.seal(part, scans, train)
     with open(part, "rb") as handle:
         os.fsync(handle.fileno())
     os.replace(part, out)

@@ -14,13 +14,13 @@ import h5py
 import numpy as np
 
 from crbench.cards import DatasetCard
-from crbench.data.cache.reading import CACHE_FORMAT, CACHE_VERSION, encode
+from crbench.data.cache.reading import CACHE_FORMAT, CACHE_VERSION, EXTENT, STATISTICS, encode
 from crbench.data.cache.scan import CHECK_BYTES, Scan
 from crbench.data.sources import Source
 from crbench.files import sha256_json
+from crbench.words import MODALITIES
 
 Span = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
-EXTENT = ("min", "max", "invalid")  # beside mean and std; caches made before them have none
 _SHA_FIELD = 600  # bytes kept for the JSON of all array digests
 
 
@@ -78,9 +78,7 @@ def create_file(card: DatasetCard, source: Source, part: Path) -> None:
             group.attrs["name"] = _fixed(modality.name)
             group.attrs["bands"] = _fixed(json.dumps(modality.bands, ensure_ascii=False))
             group.attrs["units"] = _fixed(modality.units)
-            group.attrs["mean"] = np.zeros(len(modality.bands))
-            group.attrs["std"] = np.zeros(len(modality.bands))
-            for key in EXTENT:
+            for key in (*STATISTICS, *EXTENT):
                 group.attrs[key] = np.zeros(len(modality.bands))
             if modality.mean is not None and modality.std is not None:
                 group.attrs["published_mean"] = np.array(modality.mean)
@@ -115,10 +113,9 @@ def _dataset(
 
 def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The arrays that digests are kept of, by the name under which they are kept."""
-    by_name = {"a": file["a/images"], "b": file["b/images"], "ids": file["ids"]}
-    by_name["split"] = file["split"]
-    by_name |= {name: file[name] for name in ("labels", "groups") if name in file}
-    return by_name
+    images = {which: file[f"{which}/images"] for which in MODALITIES}
+    rest = {name: file[name] for name in ("labels", "groups") if name in file}
+    return {**images, "ids": file["ids"], "split": file["split"], **rest}
 
 
 def spans(path: Path) -> dict[str, Span]:
@@ -139,11 +136,9 @@ def seal(part: Path, scans: dict[str, Scan], train: np.ndarray) -> None:
         for name, result in scans.items():
             file["checks"][name][...] = result.checks
             if result.mean is not None and result.std is not None:
-                file[name].attrs.modify("mean", result.mean)
-                file[name].attrs.modify("std", result.std)
-                rows = [array[train] for array in (result.low, result.high, result.invalid)]
-                extent = (rows[0].min(0), rows[1].max(0), rows[2].mean(0))
-                for key, value in zip(EXTENT, extent, strict=True):
+                low, high, invalid = (x[train] for x in (result.low, result.high, result.invalid))
+                facts = (result.mean, result.std, low.min(0), high.max(0), invalid.mean(0))
+                for key, value in zip((*STATISTICS, *EXTENT), facts, strict=True):
                     file[name].attrs.modify(key, value)
         digests = json.dumps({name: result.sha256 for name, result in scans.items()})
         file.attrs.modify("sha256", np.bytes_(digests.ljust(_SHA_FIELD).encode()))

@@ -23,9 +23,12 @@ import numpy as np
 from crbench.cards import DatasetCard, parse
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
+from crbench.words import MODALITIES
 
 CACHE_FORMAT = "crbench-cache"
 CACHE_VERSION = 1
+STATISTICS = ("mean", "std")  # per band, attributes of /a and /b
+EXTENT = ("min", "max", "invalid")  # beside them; caches made before them have none
 # What h5py, json and numpy raise on bytes that are not what they were.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 _REBUILD = "build it again: crbench cache build {card} --force"
@@ -74,8 +77,7 @@ class Cache:
         prefix = "published_" if published else ""
         positions = self.band_positions(modality)
         used = slice(None) if positions is None else positions
-        std = np.asarray(group[prefix + "std"], dtype=np.float64)[used]
-        mean = np.asarray(group[prefix + "mean"], dtype=np.float64)[used]
+        mean, std = (np.asarray(group[prefix + k], dtype=np.float64)[used] for k in STATISTICS)
         return {"mean": mean, "std": np.where(std > 0, std, 1.0)}
 
     def band_positions(self, modality: str) -> np.ndarray | None:
@@ -92,7 +94,7 @@ class Cache:
         Groups are left out: they describe the pairs, and a set keeps its digest when they are
         added to it.
         """
-        bands = {which: self.card.modality(which).bands for which in ("a", "b")}
+        bands = {which: self.card.modality(which).bands for which in MODALITIES}
         arrays = {name: sha for name, sha in self.array_digests.items() if name != "groups"}
         return sha256_json({"arrays": arrays, "bands": bands})
 
@@ -161,29 +163,23 @@ def _read(path: Path) -> Cache:
         root = {key: _plain(value) for key, value in file.attrs.items()}
         if root.get("format") != CACHE_FORMAT:
             raise ValueError("the attribute 'format' is missing")
+        what = ""
         if int(root["version"]) != CACHE_VERSION:
-            raise UserError(
-                f"this cache has version {root['version']}, this program reads {CACHE_VERSION}",
-                where=path,
-                fix=_REBUILD.format(card="CARD"),
-            )
-        if not int(root.get("complete", 0)):
-            raise UserError(
-                "this cache is not finished: its end mark is missing",
-                where=path,
-                fix=_REBUILD.format(card="CARD"),
-            )
+            what = f"this cache has version {root['version']}, this program reads {CACHE_VERSION}"
+        elif not int(root.get("complete", 0)):
+            what = "this cache is not finished: its end mark is missing"
+        if what:
+            raise UserError(what, where=path, fix=_REBUILD.format(card="CARD"))
         card = parse(DatasetCard, json.loads(root["card"]), where=f"card inside {path}")
         root["sha256"] = {str(k): str(v) for k, v in json.loads(root["sha256"]).items()}
         json.loads(root["notes"])
-        ids = decode(file["ids"][:])
-        split = decode(file["split"][:])
+        ids, split = decode(file["ids"][:]), decode(file["split"][:])
         labels = file["labels"][:] if "labels" in file else None
         groups = decode(file["groups"][:]) if "groups" in file else None
         attributes = {"/": root}
-        spans = {}
+        spans: dict[str, Any] = {}
         size = path.stat().st_size
-        for which in ("a", "b"):
+        for which in MODALITIES:
             images = file[which]["images"]
             attributes[which] = {k: _plain(v) for k, v in file[which].attrs.items()}
             offset = images.id.get_offset()
@@ -222,7 +218,7 @@ def decode(stored: np.ndarray) -> np.ndarray:
 def check_bands(cache: Cache, card: DatasetCard) -> None:
     """Refuse a card whose bands, size, dtype, units or classes differ, showing both sides."""
     problems = []
-    for which in ("a", "b"):
+    for which in MODALITIES:
         stored, wanted = cache.card.modality(which), card.modality(which)
         if stored.bands != wanted.bands:
             problems.append(f"{which} bands: {_difference(stored.bands, wanted.bands)}")
@@ -230,8 +226,8 @@ def check_bands(cache: Cache, card: DatasetCard) -> None:
             if (have := getattr(stored, key)) != (want := getattr(wanted, key)):
                 problems.append(f"{which} {key}: cache {have}, card {want}")
     if cache.card.labels != card.labels:
-        stored_classes, classes = cache.card.labels.classes, card.labels.classes
-        problems.append(f"classes: {_difference(stored_classes, classes)}")
+        difference = _difference(cache.card.labels.classes, card.labels.classes)
+        problems.append(f"classes: {difference}")
     if problems:
         raise UserError(
             f"the cache does not fit the card '{card.name}': " + "; ".join(problems),
@@ -251,50 +247,42 @@ def _difference(stored: Sequence[str], wanted: Sequence[str]) -> str:
     return " and ".join(parts)
 
 
+def class_counts(card: DatasetCard, labels: np.ndarray) -> dict[str, int]:
+    """Pairs of each class of the card, from (N,) int64 classes or (N, C) multi-hot."""
+    top = len(card.labels.classes)
+    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=top)
+    return dict(zip(card.labels.classes, counts.tolist(), strict=True))
+
+
 def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a cache holds, as plain data: pairs per split, bands, sizes, statistics, digests."""
     cache = open_cache(path)
+    card, root = cache.card, cache.attributes["/"]
     names, counts = np.unique(cache.split, return_counts=True)
     info: dict[str, Any] = {
         "path": str(cache.path),
-        "dataset": cache.card.name,
-        "title": cache.card.title,
-        "synthetic": cache.card.synthetic,
-        "note": cache.card.note,
-        "scale": cache.card.scale,
+        "dataset": card.name,
+        **card.model_dump(include={"title", "synthetic", "note", "scale"}),
         "pairs": cache.n,
         "splits": dict(zip(names.tolist(), counts.tolist(), strict=True)),
         "bytes": cache.path.stat().st_size,
         "digest": cache.digest,
-        "card_digest": cache.card.digest,
-        "source": cache.attributes["/"]["source"],
-        "notes": json.loads(cache.attributes["/"]["notes"]),
-        "missing": int(cache.attributes["/"].get("missing", 0)),
-        "labels": cache.card.labels.kind,
+        "card_digest": card.digest,
+        "source": root["source"],
+        "notes": json.loads(root["notes"]),
+        "missing": int(root.get("missing", 0)),
+        "labels": card.labels.kind,
         "modalities": {},
     }
     if cache.labels is not None:
-        classes = cache.card.labels.classes
-        counted = (
-            cache.labels.sum(0)
-            if cache.labels.ndim == 2
-            else np.bincount(cache.labels, minlength=len(classes))
+        info["classes"] = class_counts(card, cache.labels)
+    for which in MODALITIES:
+        facts = card.modality(which).model_dump(
+            include={"name", "bands", "size", "dtype", "units"}, mode="json"
         )
-        info["classes"] = dict(zip(classes, counted.tolist(), strict=True))
-    for which in ("a", "b"):
-        modality, group = cache.card.modality(which), cache.attributes[which]
-        info["modalities"][which] = {
-            "name": modality.name,
-            "bands": modality.bands,
-            "size": list(modality.size),
-            "dtype": modality.dtype,
-            "units": modality.units,
-            "mean": np.asarray(group["mean"]).tolist(),
-            "std": np.asarray(group["std"]).tolist(),
-            "published_mean": modality.mean,
-            "published_std": modality.std,
-        }
-        for key in ("min", "max", "invalid"):  # absent in caches of the first builds
-            value = group.get(key)
-            info["modalities"][which][key] = None if value is None else np.asarray(value).tolist()
+        for key in (*STATISTICS, *EXTENT):
+            value = cache.attributes[which].get(key)
+            facts[key] = None if value is None else np.asarray(value).tolist()
+        published = {f"published_{key}": getattr(card.modality(which), key) for key in STATISTICS}
+        info["modalities"][which] = {**facts, **published}
     return info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,11 +23,11 @@ class Scan:
 
     sha256: str
     checks: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    invalid: np.ndarray
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
-    low: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    high: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    invalid: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def scan(
@@ -69,10 +69,10 @@ def scan(
             count += n
         if advance is not None:
             advance(block.nbytes)
-    if train is None or not count:
-        return Scan(whole.hexdigest(), checks, None, None, low, high, invalid)
-    std = np.sqrt(deviation / count)
-    return Scan(whole.hexdigest(), checks, np.asarray(mean), std, low, high, invalid)
+    result = Scan(whole.hexdigest(), checks, low=low, high=high, invalid=invalid)
+    if count:
+        result.mean, result.std = np.asarray(mean), np.sqrt(deviation / count)
+    return result
 
 
 def _invalid(block: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

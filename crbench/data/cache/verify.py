@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -13,54 +12,24 @@ from crbench.data.cache import layout
 from crbench.data.cache.quality import not_finite, oddities
 from crbench.data.cache.reading import HDF5_ERRORS, Cache, brief, open_cache
 from crbench.data.cache.scan import Scan, scan
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from crbench.progress import bar
+from crbench.words import MODALITIES
 
 _SHOWN = 10  # damaged samples named one by one, per array
 
 
-def progress_bar(quiet: bool) -> Progress:
-    """A bar with time left on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), disable=quiet)
-
-
-def scan_all(
-    path: Path, train: np.ndarray | None, title: str, progress: Progress
-) -> dict[str, Scan]:
+def scan_all(path: Path, train: np.ndarray | None, title: str, quiet: bool) -> dict[str, Scan]:
     """Scan every array of the file; with ``train`` (N,) bool, statistics of the images too."""
     spans = layout.spans(path)
     maps = {
         name: np.memmap(path, dtype, "r", offset, shape)
         for name, (offset, dtype, shape) in spans.items()
     }
-    task = progress.add_task(title, total=sum(array.nbytes for array in maps.values()) >> 20)
-    read = 0
-
-    def advance(count: int) -> None:
-        nonlocal read
-        read += count
-        progress.update(task, completed=read >> 20)
-
-    return {
-        name: scan(array, train=train if name in ("a", "b") else None, advance=advance)
-        for name, array in maps.items()
-    }
+    with bar(title, sum(array.nbytes for array in maps.values()), "bytes", quiet=quiet) as shown:
+        return {
+            name: scan(array, train=train if name in MODALITIES else None, advance=shown.advance)
+            for name, array in maps.items()
+        }
 
 
 def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]:
@@ -75,8 +44,7 @@ def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[li
     """
     cache = open_cache(path)
     try:
-        with progress_bar(quiet) as progress:
-            scans = scan_all(cache.path, None, f"{cache.card.name}: reading", progress)
+        scans = scan_all(cache.path, None, f"{cache.card.name}: reading", quiet)
         with h5py.File(cache.path, "r") as file:
             stored = {name: file["checks"][name][:] for name in scans}
             header_sound = layout.header_digest(file) == cache.attributes["/"].get("header_sha256")
@@ -91,7 +59,7 @@ def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[li
                 problems.append(f"{name}: the digest of the array does not fit its bytes")
         else:
             problems += _named(cache, name, rows, "is sound, but its stored digest is damaged")
-    for which in ("a", "b"):
+    for which in MODALITIES:
         problems += not_finite(cache, which, scans[which])
     return problems + _label_problems(cache), oddities(cache, scans)
 

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
+from crbench.data.cache.reading import class_counts
 from crbench.data.sources import Block, Source
 from crbench.data.sources.raw import (
     bytes_of_pair,
-    class_counts,
     counted,
     file_fingerprint,
     numbered,

@@ -14,7 +14,7 @@ import numpy as np
 
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
+from crbench.data.sources.raw import damage_named, file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -36,14 +36,10 @@ def open_eurosat_wald(card: DatasetCard, source_dir: Path | None) -> Source:
     if abs(sum(table.shares.values()) - 1) > 1e-9 or min(table.shares.values()) <= 0:
         raise UserError("the shares do not sum to 1", where=f"{card.name}, source.shares")
     path = sorted(find_folder(card, source_dir, table.folder, "*.tar").glob("*.tar"))[0]
-    try:
+    with damage_named("not a whole tar", path, tarfile.TarError, EOFError, fix="get it again"):
         archive = tarfile.open(path, "r:")  # noqa: SIM115 - stays open while the source is read
-        members = sorted(
-            (member for member in archive.getmembers() if member.name.endswith(".jpg")),
-            key=lambda member: member.name,
-        )
-    except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"not a whole tar ({error})", where=path, fix="get it again") from error
+        jpegs = (member for member in archive.getmembers() if member.name.endswith(".jpg"))
+        members = sorted(jpegs, key=lambda member: member.name)
     classes = card.labels.classes
     names = [PurePosixPath(member.name) for member in members]
     if strange := [str(name) for name in names if name.parent.name not in classes]:
@@ -80,13 +76,12 @@ def _decode(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> np
     """The JPEG as (64, 64, 3) uint8."""
     from PIL import Image
 
-    try:
+    what, kinds = f"'{member.name}' cannot be read", (OSError, tarfile.TarError, SyntaxError)
+    with damage_named(what, path, *kinds, fix=None):
         handle = archive.extractfile(member)
         if handle is None:
             raise OSError("not a file")
         image = np.asarray(Image.open(io.BytesIO(handle.read())).convert("RGB"))
-    except (OSError, tarfile.TarError, SyntaxError) as error:
-        raise UserError(f"'{member.name}' cannot be read ({error})", where=path) from error
     if image.shape != (_SIDE, _SIDE, 3):
         raise UserError(f"'{member.name}' is {image.shape}, expected 64 × 64 × 3", where=path)
     return image

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import file_fingerprint, find_folder, split_by_hash
+from crbench.data.sources.raw import damage_named, file_fingerprint, find_folder, split_by_hash
 from crbench.errors import UserError
 
 _GRID = 12  # tiles along a scene's side
@@ -90,12 +90,8 @@ def _load(path: Path, which: str) -> np.ndarray:
     from scipy.io import loadmat
 
     key, shape = _IMAGES[which]
-    try:
+    with damage_named("not a readable .mat file", path, Exception):  # scipy raises many kinds
         content: dict[str, Any] = loadmat(path, variable_names=[key])
-    except Exception as error:  # scipy raises many kinds for a file that is cut or no .mat at all
-        raise UserError(
-            f"not a readable .mat file ({error})", where=path, fix="get the file again"
-        ) from error
     image = content.get(key)
     if image is None or image.shape != shape or image.dtype != np.uint8:
         have = "is missing" if image is None else f"is {image.dtype} {image.shape}"

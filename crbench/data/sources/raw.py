@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from crbench.cards import PACKAGE, DatasetCard
+from crbench.data.cache.reading import brief
 from crbench.errors import UserError
 from crbench.files import sha256_json
 from crbench.seeds import derive
@@ -37,6 +39,20 @@ def find_folder(card: DatasetCard, source_dir: Path | None, folder: str, probe: 
     )
 
 
+@contextlib.contextmanager
+def damage_named(
+    what: str, where: object, *kinds: type[Exception], fix: str | None = "get the file again"
+) -> Iterator[None]:
+    """What a library raises (one of ``kinds``) on a file that is none of its, as a UserError: this
+    is ``what`` the file is, with the first line of what the library says. UserErrors pass."""
+    try:
+        yield
+    except UserError:
+        raise
+    except kinds as error:
+        raise UserError(f"{what} ({brief(error)})", where=where, fix=fix) from error
+
+
 def bytes_of_pair(card: DatasetCard) -> int:
     """Bytes that the pixels of both images of a pair take."""
     return sum(
@@ -53,13 +69,6 @@ def numbered(name: str, count: int, digits: int = 1) -> list[str]:
     """Ids for pairs without names, ``name-000`` on, with as many digits as the last one needs."""
     width = max(digits, len(str(count - 1)))
     return [f"{name}-{number:0{width}d}" for number in range(count)]
-
-
-def class_counts(card: DatasetCard, labels: np.ndarray) -> dict[str, int]:
-    """Pairs of each class of the card, from (N,) int64 classes or (N, C) multi-hot."""
-    top = len(card.labels.classes)
-    counts = labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=top)
-    return dict(zip(card.labels.classes, counts.tolist(), strict=True))
 
 
 def counted(numbers: Mapping[str, int]) -> str:

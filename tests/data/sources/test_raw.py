@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from crbench.cards import load_dataset
+from crbench.data.cache.reading import class_counts
 from crbench.data.sources import open_source
 from crbench.data.sources.raw import (
     bytes_of_pair,
-    class_counts,
     counted,
     numbered,
     pairs_at_once,

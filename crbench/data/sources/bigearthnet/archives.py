@@ -16,51 +16,21 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
-from crbench.data.cache.verify import progress_bar
-from crbench.data.sources.bigearthnet.layouts import JSON, Folders, Layout, by_name
+from crbench.data.sources.bigearthnet.layouts import JSON, Layout, PatchFiles, by_name
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
 from crbench.data.sources.bigearthnet.tiff import FACTORS
-from crbench.data.sources.raw import file_fingerprint
+from crbench.data.sources.raw import damage_named, file_fingerprint
 from crbench.errors import UserError
 from crbench.files import append_jsonl, read_jsonl
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from crbench.progress import bar
 
 _RESTS = (JSON, *(f"_{name}.tif" for name in FACTORS))
 _FILE_NAME = re.compile(rf"(?:{S2_NAME.pattern}|{S1_NAME.pattern})(?:{'|'.join(_RESTS)})")
+_FROM_PUBLISHER = "get the archive from its publisher"
 _MAX_FILE = 2**20  # a band has 58 kB, its metadata 1 kB: more is no patch
-
-
-@dataclass(frozen=True)
-class _Unpacked:
-    """What was kept of each archive, by its name: ``PatchFiles``. The first that has a file
-    counts."""
-
-    archives: dict[str, Folders]
-
-    def files(self, patch: str) -> dict[str, int]:
-        """See ``PatchFiles``."""
-        sizes: dict[str, int] = {}
-        for folders in self.archives.values():
-            sizes = {**folders.files(patch), **sizes}
-        return sizes
-
-    def _holder(self, patch: str, rest: str) -> str:
-        holders = [n for n, f in self.archives.items() if Path(f.where(patch, rest)).is_file()]
-        return [*holders, *self.archives][0]
-
-    def fetch(self, patch: str, rest: str) -> bytes:
-        """See ``PatchFiles``."""
-        return self.archives[self._holder(patch, rest)].fetch(patch, rest)
-
-    def where(self, patch: str, rest: str) -> str:
-        """See ``PatchFiles``."""
-        return f"{self._holder(patch, rest)}, {patch}/{patch}{rest}"
 
 
 def unpack_archives(
@@ -81,18 +51,18 @@ def unpack_archives(
         lines = [header]
     finished = {line["finished"]: line["bytes"] for line in lines[1:]}
     roots = {archive.name: raw / str(number) for number, archive in enumerate(archives)}
-    with progress_bar(quiet) as progress:
-        for archive in archives:
-            root = roots[archive.name]
-            root.mkdir(exist_ok=True)
-            if finished.get(archive.name) != _bytes(root):  # read for the first time, or files lost
-                _stream(archive, root, keep, progress)
-                if hasattr(os, "sync"):  # what the log says is on the disk is there
-                    os.sync()
-                append_jsonl(log, {"finished": archive.name, "bytes": _bytes(root)})
+    for archive in archives:
+        root = roots[archive.name]
+        root.mkdir(exist_ok=True)
+        if finished.get(archive.name) != _bytes(root):  # read for the first time, or files lost
+            _stream(archive, root, keep, quiet)
+            if hasattr(os, "sync"):  # what the log says is on the disk is there
+                os.sync()
+            append_jsonl(log, {"finished": archive.name, "bytes": _bytes(root)})
     where = ", ".join(roots)
     patches = dict.fromkeys(name for root in roots.values() for name in sorted(os.listdir(root)))
-    store = _Unpacked({name: Folders({"S1": root, "S2": root}) for name, root in roots.items()})
+    names = {root: name for name, root in roots.items()}
+    store = PatchFiles({"S1": list(names), "S2": list(names)}, names=names)
     return Layout(f"BigEarthNet v1, archives {where}", store, by_name(patches, where))
 
 
@@ -124,26 +94,20 @@ class _Watched:
         return chunk
 
 
-def _stream(archive: Path, root: Path, keep: Callable[[str], bool], progress: Progress) -> None:
+def _stream(archive: Path, root: Path, keep: Callable[[str], bool], quiet: bool) -> None:
     """Write the wanted files of one archive that are not in ``root`` yet, and check it to its end.
 
     ``gzip`` checks lengths and sums, which ``tarfile`` on its own does not, and an archive must
     end as archives do: a header that is damaged looks to ``tarfile`` like an end.
     """
-    try:
+    with damage_named("cannot read this archive", archive, OSError, fix=None):
         raw = open(archive, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UserError(f"cannot read this archive ({error.strerror})", where=archive) from error
-    task = progress.add_task(f"{archive.name}: MB", total=archive.stat().st_size >> 20)
     last = "its beginning"
     kept = count = 0
     seen: dict[str, int] = {}  # files of each patch, as bits
 
-    def show() -> None:
-        text = f"{archive.name}: {kept:,} files kept, MB"
-        progress.update(task, completed=raw.tell() >> 20, description=text)
-
-    with raw:
+    with raw, bar(archive.name, archive.stat().st_size, "bytes", quiet=quiet) as shown:
+        shown.note = lambda: f"{kept:,} files kept"
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         watched = _Watched(cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw))
@@ -153,7 +117,7 @@ def _stream(archive: Path, root: Path, keep: Callable[[str], bool], progress: Pr
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps millions
                     last = f"'{member.name}'"
                     if (count := count + 1) % 256 == 0:  # a bar costs more than a header
-                        show()
+                        shown.advance(raw.tell() - shown.done)
                     _check_member(member, archive)
                     if (file := _wanted(member, keep, archive)) is None:
                         continue
@@ -169,7 +133,6 @@ def _stream(archive: Path, root: Path, keep: Callable[[str], bool], progress: Pr
                 end = tar.offset
             while watched.read(2**20):
                 pass
-            show()
             if watched.content_end > end or watched.position < end + tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("a header is damaged, or its end is missing")
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -186,11 +149,8 @@ def _check_member(member: tarfile.TarInfo, archive: Path) -> None:
     plain = member.isdir() or (member.isfile() and not member.issparse())
     if not plain or path.is_absolute() or ".." in path.parts:
         kind = "a path that leaves the archive" if plain else "no plain file"
-        raise UserError(
-            f"'{member.name}' is {kind}: archives of BigEarthNet hold plain files alone",
-            where=archive,
-            fix="get the archive from its publisher",
-        )
+        what = f"'{member.name}' is {kind}: archives of BigEarthNet hold plain files alone"
+        raise UserError(what, where=archive, fix=_FROM_PUBLISHER)
 
 
 def _wanted(
@@ -204,9 +164,6 @@ def _wanted(
     if rest not in _RESTS or not parts[-1].startswith(patch) or not keep(canonical(patch)):
         return None
     if member.size > _MAX_FILE:
-        raise UserError(
-            f"'{member.name}' has {member.size:,} bytes, more than a band of a patch can have",
-            where=archive,
-            fix="get the archive from its publisher",
-        )
+        what = f"'{member.name}' has {member.size:,} bytes, more than a band of a patch can have"
+        raise UserError(what, where=archive, fix=_FROM_PUBLISHER)
     return patch, rest

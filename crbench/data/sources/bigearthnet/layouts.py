@@ -9,15 +9,17 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
+from crbench.data.sources.raw import damage_named
 from crbench.errors import UserError
 
+_COMPLETE = "complete the folder"
 JSON = "_labels_metadata.json"
 _PACKAGED = "benv1_14k_dataset_master_labels.csv"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -28,17 +30,48 @@ _GET = (
 )
 
 
-class PatchFiles(Protocol):
-    """Files of patches: folders, or what was kept of archives."""
+@dataclass(frozen=True)
+class PatchFiles:
+    """Files of patches: a folder each, under the roots of its sensor ("S1", "S2"), of which the
+    first that has a file counts; in v2 below a folder named by the patch's name without its last
+    ``strip`` fields. ``names``: what messages call a root that is not the user's."""
 
-    def files(self, patch: str) -> Mapping[str, int]:
-        """Bytes of each file of a patch by the rest of its name ("_B02.tif"); {} where absent."""
+    roots: Mapping[str, Sequence[Path]]
+    strip: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[Path, str] = field(default_factory=dict)
+
+    def _folders(self, patch: str) -> list[Path]:
+        strip = self.strip.get(patch[:2], 0)
+        inner = Path(patch.rsplit("_", strip)[0] if strip else "", patch)
+        return [root / inner for root in self.roots[patch[:2]]]
+
+    def _path(self, patch: str, rest: str) -> Path:
+        paths = [folder / f"{patch}{rest}" for folder in self._folders(patch)]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+    def files(self, patch: str) -> dict[str, int]:
+        """Bytes of each file of a patch by the rest of its name ("_B02.tif"); {} where absent.
+        Empty files count as absent."""
+        sizes: dict[str, int] = {}
+        for folder in reversed(self._folders(patch)):
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+                sizes.update((entry.name, n) for entry in entries if (n := entry.stat().st_size))
+        start = len(patch)
+        return {name[start:]: n for name, n in sizes.items() if name.startswith(patch)}
 
     def fetch(self, patch: str, rest: str) -> bytes:
         """The bytes of a file."""
+        where = self.where(patch, rest)
+        with damage_named(f"cannot read a file of '{patch}'", where, OSError, fix=_COMPLETE):
+            return self._path(patch, rest).read_bytes()
 
     def where(self, patch: str, rest: str) -> str:
         """Where this file lies, for messages."""
+        path = self._path(patch, rest)
+        for root, name in self.names.items():
+            if path.is_relative_to(root):
+                return f"{name}, {path.relative_to(root)}"
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -53,45 +86,6 @@ class Layout:
     pairs: Mapping[str, str] | None = None
     labels: Mapping[str, list[str]] | None = None
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Patch folders under a root per sensor; in v2 below a folder named by the patch's name
-    without its last ``strip`` fields."""
-
-    roots: Mapping[str, Path]
-    strip: Mapping[str, int] = field(default_factory=dict)
-
-    def _folder(self, patch: str) -> Path:
-        sensor = patch[:2]
-        root, strip = self.roots[sensor], self.strip.get(sensor, 0)
-        return (root / patch.rsplit("_", strip)[0] if strip else root) / patch
-
-    def files(self, patch: str) -> dict[str, int]:
-        """See ``PatchFiles``; empty files count as absent."""
-        try:
-            with os.scandir(self._folder(patch)) as entries:
-                sizes = {entry.name: entry.stat().st_size for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        start = len(patch)
-        return {name[start:]: n for name, n in sizes.items() if n and name.startswith(patch)}
-
-    def fetch(self, patch: str, rest: str) -> bytes:
-        """See ``PatchFiles``."""
-        try:
-            return (self._folder(patch) / f"{patch}{rest}").read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"cannot read a file of '{patch}' ({error.strerror})",
-                where=self.where(patch, rest),
-                fix="complete the folder",
-            ) from error
-
-    def where(self, patch: str, rest: str) -> str:
-        """See ``PatchFiles``."""
-        return str(self._folder(patch) / f"{patch}{rest}")
 
 
 def find_layout(source_dir: Path | None, card: str) -> Layout | list[Path]:
@@ -177,68 +171,55 @@ def by_name(names: Iterable[str], where: object) -> dict[str, str]:
     return disk
 
 
-def _v1(folder: Path) -> Layout:
-    roots = _v1_roots(folder) or {}
+def _listed(roots: Mapping[str, Path], where: Path) -> tuple[PatchFiles, dict[str, str]]:
+    """Patch folders directly under a root per sensor, and their names on disk by id."""
     names = [name for root in roots.values() for name in sorted(os.listdir(root))]
-    return Layout("BigEarthNet v1, folders", Folders(roots), by_name(names, folder))
+    return PatchFiles({sensor: [root] for sensor, root in roots.items()}), by_name(names, where)
+
+
+def _v1(folder: Path) -> Layout:
+    return Layout("BigEarthNet v1, folders", *_listed(_v1_roots(folder) or {}, folder))
 
 
 def _packaged(folder: Path) -> Layout:
     path = folder / _PACKAGED
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        s2 = [canonical(row["S2_ID"].strip()) for row in rows]
-        pairs = {name: row["S1_ID"].strip() for name, row in zip(s2, rows, strict=True)}
-        labels = {
-            name: [label.strip() for label in row["S2_Labels"].split("|") if label.strip()]
-            for name, row in zip(s2, rows, strict=True)
-        }
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error) as error:
-        raise UserError(
-            f"not a readable table of labels ({error!r}): its columns are S1_ID, S2_ID, "
-            "S1_Labels, S2_Labels",
-            where=path,
-            fix="get the file again",
-        ) from error
-    roots = {"S1": folder / "s1", "S2": folder / "s2"}
-    names = [name for root in roots.values() for name in sorted(os.listdir(root))]
-    return Layout(
-        "packaged BEN-14K", Folders(roots), by_name(names, folder), pairs=pairs, labels=labels
-    )
+    what = "not a readable table of labels: its columns are S1_ID, S2_ID, S1_Labels, S2_Labels"
+    kinds = (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error)
+    pairs, labels = {}, {}
+    with damage_named(what, path, *kinds), open(path, encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            name = canonical(row["S2_ID"].strip())
+            pairs[name] = row["S1_ID"].strip()
+            labels[name] = [part for text in row["S2_Labels"].split("|") if (part := text.strip())]
+    stored = _listed({"S1": folder / "s1", "S2": folder / "s2"}, folder)
+    return Layout("packaged BEN-14K", *stored, pairs=pairs, labels=labels)
 
 
 def _v2(folder: Path) -> Layout:
     path = folder / "metadata.parquet"
     try:
         import pyarrow.parquet as pq
-
-        columns = ["patch_id", "labels", "s1_name", "s2v1_name"]
-        table = pq.read_table(path, columns=columns)
-        rows = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
-        ids = [canonical(str(row[3])) for row in rows]
-        labels = {name: [str(x) for x in row[1]] for name, row in zip(ids, rows, strict=True)}
     except ImportError as error:
         raise UserError(
             "reading metadata.parquet needs pyarrow",
             where=path,
             fix="pip install 'crbench[parquet]'",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ArrowInvalid is a ValueError
-        raise UserError(
-            f"not a readable table of BigEarthNet v2 ({str(error).splitlines()[0]})",
-            where=path,
-            fix="get the file again",
-        ) from error
-    disk = {name: str(row[0]) for name, row in zip(ids, rows, strict=True)}
-    disk.update((str(row[2]), str(row[2])) for row in rows)
+    what = "not a readable table of BigEarthNet v2"
+    disk, pairs, labels = {}, {}, {}
+    with damage_named(what, path, OSError, ValueError, KeyError, TypeError):  # as ArrowInvalid is
+        columns = ["patch_id", "labels", "s1_name", "s2v1_name"]
+        table = pq.read_table(path, columns=columns)
+        for row in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            patch, names, s1, s2 = row
+            name = canonical(str(s2))
+            disk[name], pairs[name], labels[name] = str(patch), str(s1), [str(x) for x in names]
+    roots = {sensor: [folder / f"BigEarthNet-{sensor}"] for sensor in ("S1", "S2")}
     return Layout(
         "BigEarthNet v2 (reBEN), folders",
-        Folders(
-            {"S1": folder / "BigEarthNet-S1", "S2": folder / "BigEarthNet-S2"}, {"S1": 3, "S2": 2}
-        ),
-        disk,
-        pairs={name: str(row[2]) for name, row in zip(ids, rows, strict=True)},
+        PatchFiles(roots, {"S1": 3, "S2": 2}),
+        {**disk, **{name: name for name in pairs.values()}},
+        pairs=pairs,
         labels=labels,
         notes=[
             "pixels and labels are those of BigEarthNet v2, which were made anew: scores do not "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crbench.cards import DatasetCard, card_folder
-from crbench.data.sources.raw import split_by_hash
+from crbench.data.sources.raw import damage_named, split_by_hash
 from crbench.errors import UserError
 from crbench.files import sha256_file
 
@@ -72,12 +72,9 @@ def listed(path: Path) -> Wanted:
 
     A line that is no name, a name that repeats and a file that is not there are a UserError.
     """
-    try:
+    what, fix = "cannot read the list of members", "--members FILE or all"
+    with damage_named(what, path, OSError, UnicodeDecodeError, fix=fix):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the list of members ({error})", where=path, fix="--members FILE or all"
-        ) from error
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
     header = ["s2_name", "split"]
     if rows and "s2_name" in rows[0]:

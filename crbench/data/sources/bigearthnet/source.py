@@ -26,6 +26,7 @@ from crbench.data.sources.bigearthnet.members import (
     splits,
     wanted,
 )
+from crbench.data.sources.raw import damage_named
 from crbench.errors import UserError
 from crbench.files import sha256_json
 
@@ -202,12 +203,8 @@ def _json(layout: Layout, patch: str) -> dict[str, Any]:
     if JSON not in layout.store.files(name):
         return {}
     where = layout.store.where(name, JSON)
-    try:
+    with damage_named("not a JSON file", where, ValueError):
         metadata = json.loads(layout.store.fetch(name, JSON))
-    except ValueError as error:
-        raise UserError(
-            f"not a JSON file ({error})", where=where, fix="get the file again"
-        ) from error
     if not isinstance(metadata, dict):
         raise UserError("no table of metadata", where=where, fix="get the file again")
     return metadata

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from crbench.data.sources.raw import damage_named
 from crbench.errors import UserError
 
 # Sides of a modality's image over those of a band: 10, 20 and 60 m ground in one patch.
@@ -44,16 +45,13 @@ def band(raw: bytes, name: str, size: tuple[int, int], dtype: str, *, where: str
     import rasterio
     from rasterio.errors import RasterioError
 
-    try:
-        with rasterio.MemoryFile(raw) as memory, memory.open(driver="GTiff") as file:
-            layers, kind, shape = file.count, file.dtypes[0], file.shape
-            pixels = file.read(1)
-    except (RasterioError, ValueError, IndexError) as error:
-        raise UserError(
-            f"not a readable GeoTIFF ({str(error).splitlines()[0]})",
-            where=where,
-            fix="get the file again",
-        ) from error
+    with (
+        damage_named("not a readable GeoTIFF", where, RasterioError, ValueError, IndexError),
+        rasterio.MemoryFile(raw) as memory,
+        memory.open(driver="GTiff") as file,
+    ):
+        layers, kind, shape = file.count, file.dtypes[0], file.shape
+        pixels = file.read(1)
     wanted = tuple(side // FACTORS[name] for side in size)
     if (layers, kind, shape) != (1, dtype, wanted):
         raise UserError(

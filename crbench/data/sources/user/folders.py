@@ -14,8 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from crbench.cards import DatasetCard, Strict, parse
+from crbench.data.cache.reading import class_counts
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import class_counts, counted, pairs_at_once
+from crbench.data.sources.raw import counted, pairs_at_once
 from crbench.data.sources.user import splits
 from crbench.data.sources.user.image_folders import (
     files_by_key,

@@ -35,7 +35,7 @@ class _Hdf5Table(Strict):
     split: dict[str, Any] = Field(default_factory=dict)
 
 
-def open_hdf5(card: DatasetCard, source_dir: Path | None) -> Source:
+def open_hdf5_pairs(card: DatasetCard, source_dir: Path | None) -> Source:
     """All rows of the file at ``source_dir``, or of the only HDF5 file in that folder.
 
     Images (N, C, H, W), (N, H, W, C) or, of one band, (N, H, W), in the card's dtype. Labels: class

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from crbench.cards import LabelsCard
+from crbench.data.sources.raw import damage_named
 from crbench.data.sources.user.images import LOADERS
 from crbench.errors import UserError, unknown
 
@@ -178,7 +179,5 @@ def _list_line(line: str, card: LabelsCard, where: str) -> tuple[str, tuple[int,
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with damage_named("cannot be read as text", path, OSError, UnicodeDecodeError, fix=None):
         return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read as text ({error})", where=path) from error

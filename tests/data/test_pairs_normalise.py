@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from crbench.data.normalise import band_tensors, normalise, resize
+from crbench.data.pairs import band_tensors, normalise, resize
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float64"])
