@@ -1,7 +1,7 @@
 """The package as a reader meets it: its size, its names, its arrows, and the way of one evaluation.
 
     python scripts/house.py                     # this checkout
-    python scripts/house.py --root ../before    # another one, to compare
+    python scripts/house.py --before ../before  # beside an earlier one
     python scripts/house.py --json
 
 ``package_lines``: lines of Python in the package. ``names_twice``: names without underscore that
@@ -27,9 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND = (
-    "errors", "seeds", "files", "machine", "progress", "words", "cards", "plugins", "records",
-)  # fmt: skip
+GROUND = ("errors", "seeds", "files", "machine", "progress", "words", "cards", "plugins", "records")
 STAGES = (
     "scoring", "data", "models", "run", "embedding", "training", "evaluation", "archive", "board",
     "study", "draw", "site", "serve", "cli",
@@ -226,18 +224,23 @@ def main() -> None:
     """Print the figures, as a page or as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, default=ROOT, help="checkout to measure")
+    parser.add_argument("--before", type=Path, help="an earlier checkout, to be set beside it")
     parser.add_argument("--no-trace", action="store_true", help="leave the evaluation out")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     figures = measured(options.root.resolve(), trace=not options.no_trace)
+    if options.before is not None:
+        before = measured(options.before.resolve(), trace=not options.no_trace)
+        figures["before"] = {k: v for k, v in before.items() if isinstance(v, int)}
     if options.json:
         print(json.dumps(figures, indent=2, ensure_ascii=False))
         return
     for name, size in figures["folders"].items():
-        print(f"{name:<12} {size['files']:>4} files {size['lines']:>7,} lines")
+        print(f"{name:<20} {size['files']:>4} files {size['lines']:>7,} lines")
     for name, value in figures.items():
         if isinstance(value, int):
-            print(f"{name:<20} {value:>7,}")
+            earlier = figures.get("before", {}).get(name)
+            print(f"{name:<20} {value:>7,}" + ("" if earlier is None else f", before {earlier:,}"))
     for name in ("names", "arrows", "equal", "evaluate_way"):
         if lines := figures.get(name):
             print(f"\n{name}:")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import resource
@@ -12,18 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import FRONT, GROUND, STAGES, imports, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crbench"
-GROUND = ("errors", "seeds", "files", "machine", "progress", "words", "cards", "plugins", "records")
-STAGES = (
-    "scoring", "data", "models", "run", "embedding", "training", "evaluation", "archive", "board",
-    "study", "draw", "site", "serve", "cli",
-)  # fmt: skip
 FLOORS = dict.fromkeys(GROUND, 0) | {name: number for number, name in enumerate(STAGES, 1)}
-FRONT = {"__init__", "__main__"}  # they stand before the house and may name any floor
 HEAVY = ("torch", "h5py", "pandas", "numpy")
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sources(PACKAGE)
 
 
 def module(path: Path) -> str:
@@ -31,31 +25,9 @@ def module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> set[str]:
-    """Names of all modules that a file imports, at its top or inside functions."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
 def floor(name: str) -> int | None:
     parts = name.split(".")
     return FLOORS.get(parts[1]) if parts[0] == "crbench" and len(parts) > 1 else None
-
-
-def test_every_file_stands_on_a_floor() -> None:
-    homeless = [
-        path.name
-        for path in SOURCES
-        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in FLOORS.keys() | FRONT
-    ]
-    assert not homeless
 
 
 def test_contributing_shows_the_stages_in_their_order() -> None:
@@ -64,16 +36,6 @@ def test_contributing_shows_the_stages_in_their_order() -> None:
     shown = dict(row for row in rows if row[0] != "stage")
     assert re.findall(r"\w+", shown.pop("ground")) == list(GROUND)
     assert [name.strip("`") for name in shown] == list(STAGES)
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_file_imports_from_lower_floors_only(path: Path) -> None:
-    own = floor(module(path))
-    if own is None:
-        assert path.stem in FRONT
-        return
-    above = {name for name in imports(path) if (floor(name) or 0) > own}
-    assert not above
 
 
 def test_no_circles() -> None:

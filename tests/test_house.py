@@ -1,4 +1,4 @@
-"""The tests stand where the code stands, and the page for newcomers names every folder."""
+"""The house keeps its order: one name one thing, arrows to the left, tests beside the code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from house import equal_runs, names_twice, public_names, wrong_way
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crbench"
@@ -16,6 +17,32 @@ LOGIC = (
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
 )  # fmt: skip
 ASIDE = {"cli/options.py", "__main__.py"}  # types of options; one call
+
+
+def test_no_public_name_has_two_meanings() -> None:
+    assert names_twice(PACKAGE) == {}
+
+
+def test_a_file_imports_from_stages_to_its_left() -> None:
+    assert wrong_way(PACKAGE) == []
+
+
+def test_no_six_equal_lines_stand_in_two_files() -> None:
+    assert equal_runs(PACKAGE) == []
+
+
+def test_the_checks_of_the_house_can_fail(tmp_path: Path) -> None:
+    lines = "".join(f"    x = call_number({n})\n" for n in range(6))
+    for name, text in (
+        ("scoring/a.py", f"import crbench.cli.app\nLIMIT = 1\n\n\ndef f():\n{lines}"),
+        ("board/b.py", f"from crbench.scoring import a\nLIMIT: int = 2\n\n\ndef g():\n{lines}"),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    assert names_twice(tmp_path) == {"LIMIT": ["board/b.py", "scoring/a.py"]}
+    assert wrong_way(tmp_path) == ["scoring/a.py → crbench.cli.app"]
+    assert len(equal_runs(tmp_path)) == 1
+    assert list(public_names(ast.parse("_A = 1\nB, c = 1, 2\nd = 3\n"))) == ["d"]
 
 
 def has_logic(path: Path) -> bool:
