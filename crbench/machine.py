@@ -16,13 +16,13 @@ PACKAGES = ("crbench", "torch", "timm", "numpy", "h5py", "scikit-learn", "faiss-
 
 def versions() -> dict[str, str]:
     """Python's version and those of the installed packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def hardware() -> dict[str, str | int]:

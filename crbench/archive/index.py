@@ -25,9 +25,9 @@ def stored(path: Path, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     not the bytes that were written, or nothing, it is written anew. In a folder that cannot be
     written the array is only made, and stays in memory.
     """
-    found = _read(path, key)
-    if found is not None:
-        return found
+    stored = _read(path, key)
+    if stored is not None:
+        return stored
     array = make()
     try:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:

@@ -129,8 +129,8 @@ def _column_vectors(path: Path, file: Any, name: str, dtype: np.dtype) -> Callab
             wrong = np.flatnonzero(~(lengths == width))
             if len(wrong):
                 row = int(wrong[0])
-                found = "null" if np.isnan(lengths[row]) else f"{int(lengths[row])} long"
-                raise UserError(f"a vector is {found}, the first is {width} long",
+                actual = "null" if np.isnan(lengths[row]) else f"{int(lengths[row])} long"
+                raise UserError(f"a vector is {actual}, the first is {width} long",
                                 where=f"{path}, {name}, row {done + row}", fix=REWRITE)  # fmt: skip
             flat = column.flatten()
             if flat.null_count:

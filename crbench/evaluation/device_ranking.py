@@ -22,11 +22,11 @@ from crbench.scoring.relevance import judge_labels
 from crbench.scoring.tiles import GRID_BITS, Map
 from crbench.words import PAIR_KS
 
-BYTES = 96  # on the device per score of a block: scores, sorted scores and places, masks
-GALLERY_TILE = 16_384  # gallery rows that are float64 at a time
-PROBED = 2_048  # gallery rows against which the device's arithmetic is checked
-AT_A_TIME = 4_000_000  # items of equal score taken from the device at a time
-MOST = 4_096  # queries at a time
+_BYTES = 96  # on the device per score of a block: scores, sorted scores and places, masks
+_GALLERY_TILE = 16_384  # gallery rows that are float64 at a time
+_PROBED = 2_048  # gallery rows against which the device's arithmetic is checked
+_AT_A_TIME = 4_000_000  # items of equal score taken from the device at a time
+_MOST = 4_096  # queries at a time
 
 
 def ranker_on(device: torch.device, rows: int | None = None) -> Ranker:
@@ -36,13 +36,13 @@ def ranker_on(device: torch.device, rows: int | None = None) -> Ranker:
         task: RankingTask,
         query: np.ndarray,
         gallery: np.ndarray,
-        found: QueryValues,
+        values: QueryValues,
         run: Map,
         tile: Any,
     ) -> tuple[int, RankBlock]:
         held = torch.from_numpy(gallery).to(device)
         check_arithmetic(query, gallery, held)
-        job = _Job(task, query, held, found, run)
+        job = _Job(task, query, held, values, run)
         return rows or _rows(device, len(gallery)), job.rank_block
 
     return ranker
@@ -52,15 +52,15 @@ def _rows(device: torch.device, n_gallery: int) -> int:
     """Queries that fit into half of the device's free memory."""
     on_gpu = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_memory()
-    return int(np.clip(free // 2 // (BYTES * n_gallery), 1, MOST))
+    return int(np.clip(free // 2 // (_BYTES * n_gallery), 1, _MOST))
 
 
 def device_scores(query: np.ndarray, gallery: Tensor) -> Tensor:
     """Cosines (n, Ng) float32 on the device of ``gallery``, from codes of ``fixed_point``."""
     left = torch.from_numpy(query).to(gallery.device).double()
     out = torch.empty((len(query), len(gallery)), device=gallery.device)
-    for start in range(0, len(gallery), GALLERY_TILE):
-        part = gallery[start : start + GALLERY_TILE].double()
+    for start in range(0, len(gallery), _GALLERY_TILE):
+        part = gallery[start : start + _GALLERY_TILE].double()
         product = (left @ part.T).mul_(2.0 ** (-2 * GRID_BITS))
         out[:, start : start + len(part)] = product
     return out
@@ -68,9 +68,9 @@ def device_scores(query: np.ndarray, gallery: Tensor) -> Tensor:
 
 def check_arithmetic(query: np.ndarray, gallery: np.ndarray, held: Tensor) -> None:
     """UserError unless the device's float64 products are exact, as every IEEE one here must be."""
-    few, part = query[:8].astype(np.float64), gallery[:PROBED].astype(np.float64)
+    few, part = query[:8].astype(np.float64), gallery[:_PROBED].astype(np.float64)
     expected = (few @ part.T * 2.0 ** (-2 * GRID_BITS)).astype(np.float32)
-    theirs = device_scores(query[:8], held[:PROBED]).cpu().numpy()
+    theirs = device_scores(query[:8], held[:_PROBED]).cpu().numpy()
     if not np.array_equal(theirs, expected):
         raise UserError(
             f"the float64 products of {held.device} are not exact",
@@ -86,7 +86,7 @@ class _Job:
     task: RankingTask
     query: np.ndarray
     gallery: Tensor
-    found: QueryValues
+    values: QueryValues
     run: Map
     codes: Tensor | None = field(init=False, default=None)
 
@@ -94,7 +94,7 @@ class _Job:
         """Rank the queries at ``block`` (n,), equal labels together; the tied scores."""
         line = device_scores(self.query[block], self.gallery)
         out = [self.task.left_out(int(q)) for q in block]
-        rows = np.repeat(np.arange(len(block)), [len(places) for places in out])
+        rows = np.repeat(np.arange(len(block)), [len(positions) for positions in out])
         line[self._on(rows), self._on(np.concatenate(out))] = -torch.inf
         ordered = torch.sort(line, dim=1).values
         same = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != -torch.inf)
@@ -119,16 +119,16 @@ class _Job:
         rows = np.flatnonzero(self.task.pair[block] >= 0)
         at = self._on(rows)
         score = line[at, self._on(self.task.pair[block[rows]])][:, None]
-        above, size = (x[:, 0] for x in _places(ordered[at], score))
+        above, size = (x[:, 0] for x in _counts(ordered[at], score))
         for row, q in enumerate(block[rows]):
-            self.found.pair[q] = ranking.recall_from_counts(
+            self.values.pair[q] = ranking.recall_from_counts(
                 above[row], size[row], np.asarray(PAIR_KS)
             )
 
     def _cuts(self, block: np.ndarray, ordered: Tensor) -> list[ranking.Cuts]:
         k = np.minimum(np.asarray(self.task.ks), self.task.sizes[block][:, None])
         score = ordered.gather(1, self._on(ordered.shape[1] - k))
-        above, size = _places(ordered, score)
+        above, size = _counts(ordered, score)
         scores = score.cpu().numpy()
         return [ranking.Cuts(*row) for row in zip(k, scores, above, size, strict=True)]
 
@@ -141,20 +141,19 @@ class _Job:
         relevant, judged = judge_labels(relevance, int(relevance.query[block[0]]))
         at = self._on(np.flatnonzero(relevant[relevance.gallery]))
         hits = torch.sort(line[:, at], dim=1).values
-        above, size = _places(ordered, hits)
+        above, size = _counts(ordered, hits)
         kept = (hits != -torch.inf).sum(1).cpu().numpy()
         last = self._on(np.stack([cut.score for cut in cuts]))
-        better, level = _places(hits, last)
+        better, level = _counts(hits, last)
 
         def one(row: int) -> None:
             q, cut = int(block[row]), cuts[row]
             high, equal = (x[row, x.shape[1] - kept[row] :] for x in (above, size))
             if len(high):
-                found = ranking.average_precision_from_counts(
+                self.values.ap[q] = ranking.average_precision_from_counts(
                     high + equal, equal > 1, high.__getitem__
                 )
-                self.found.ap[q] = found
-            self.found.precision[q] = ranking.precision_from_counts(cut, better[row], level[row])
+            self.values.precision[q] = ranking.precision_from_counts(cut, better[row], level[row])
 
         self.run(one, range(len(block)))
         if judged is not None:
@@ -165,20 +164,20 @@ class _Job:
     ) -> None:
         relevance = self.task.relevance
         assert relevance is not None
-        step = max(1, AT_A_TIME // int(max(cut.size[-1] for cut in cuts)))
+        step = max(1, _AT_A_TIME // int(max(cut.size[-1] for cut in cuts)))
         for start in range(0, len(block), step):
             part, scores = cuts[start : start + step], line[start : start + step]
             last = self._on(np.array([cut.score[-1] for cut in part]))[:, None]
             better, values = _picked(scores, scores > last)
             level, _ = _picked(scores, scores == last)
             for i, cut in enumerate(part):
-                self.found.items[:, block[start + i]] = ranking.means_from_items(
+                self.values.items[:, block[start + i]] = ranking.means_from_items(
                     cut, values[i], relevance.gallery[better[i]], relevance.gallery[level[i]],
                     judged,
                 )  # fmt: skip
 
 
-def _places(ordered: Tensor, scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _counts(ordered: Tensor, scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """How many of each sorted row are higher than each of its ``scores`` (n, m), how many equal."""
     ordered, scores = ordered.contiguous(), scores.contiguous()
     right = torch.searchsorted(ordered, scores, right=True)
@@ -192,5 +191,5 @@ def _picked(scores: Tensor, mask: Tensor) -> tuple[list[np.ndarray], list[np.nda
     """Columns and scores of the marked items, row by row."""
     rows, columns = mask.nonzero(as_tuple=True)
     ends = np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(mask)))[:-1]
-    found = columns.cpu().numpy(), scores[rows, columns].cpu().numpy()
-    return np.split(found[0], ends), np.split(found[1], ends)
+    picked = columns.cpu().numpy(), scores[rows, columns].cpu().numpy()
+    return np.split(picked[0], ends), np.split(picked[1], ends)

@@ -156,7 +156,7 @@ def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
 def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> None:
     """Load weights into a model of the same card; anything that does not fit is a UserError.
 
-    ``expected``: what ``save_weights`` must have been told about them (weights of another seed or
+    ``expected``: what ``save_weights`` must have written about them (weights of another seed or
     dataset may have the same shapes). Keys that older runs or weights lack are not compared.
     """
     about = read_statement(path)

@@ -99,12 +99,12 @@ class Stepper:
         set_weight_decay(self.optimizer, self.card, step)
         self.optimizer.zero_grad(set_to_none=True)
         parts = _parts(batch, self.card.accumulate)
-        found: list[dict[str, Tensor]] = []
+        each: list[dict[str, Tensor]] = []
         for index, part in enumerate(parts):
             last = index + 1 == len(parts)
             with across.ranks(self.group), self._no_sync(not last):
-                found.append(self._backward(part, step, len(parts)))
-        terms = found[0] if len(found) == 1 else _mean(found)
+                each.append(self._backward(part, step, len(parts)))
+        terms = each[0] if len(each) == 1 else _mean(each)
         if self.group is not None:
             terms = _mean_over_ranks(terms, self.group)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.card.clip)
@@ -151,8 +151,8 @@ def _parts(batch: Batch, count: int) -> list[dict[str, Tensor]]:
     return [dict(zip(cut, part, strict=True)) for part in zip(*cut.values(), strict=True)]
 
 
-def _mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([part[name] for part in found]).mean() for name in found[0]}
+def _mean(each: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([part[name] for part in each]).mean() for name in each[0]}
 
 
 def _mean_over_ranks(terms: dict[str, Tensor], group: dist.ProcessGroup) -> dict[str, Tensor]:

@@ -100,10 +100,10 @@ def name_of(info: RunInfo) -> str:
 def flat(line: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch's line by name: ``train/…``, and ``val/<metric>/<direction>``."""
     values = {f"train/{name}": float(v) for name, v in line.items() if isinstance(v, int | float)}
-    for metric, found in line.get("val", {}).get("scores", {}).items():
-        values |= {f"val/{metric}/{d}": v for d, v in found.items() if v is not None}
-    for modality, found in line.get("val", {}).get("health", {}).items():
-        values |= {f"health/{modality}/{name}": value for name, value in found.items()}
+    for metric, by_direction in line.get("val", {}).get("scores", {}).items():
+        values |= {f"val/{metric}/{d}": v for d, v in by_direction.items() if v is not None}
+    for modality, values_of in line.get("val", {}).get("health", {}).items():
+        values |= {f"health/{modality}/{name}": value for name, value in values_of.items()}
     return values
 
 

@@ -74,7 +74,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     whole = short(twin_cache, tmp_path / "whole", epochs=3, overrides=steps)
     out = tmp_path / "killed"
     code = (
-        "import sys; import crbench.training.loop as t; t.CHECKPOINT_EVERY_S = 0.0;"
+        "import crbench, sys; import crbench.training.loop as t; t.CHECKPOINT_EVERY_S = 0.0;"
         f"crbench.train('cr-jepa', '{DATASET}', scale='tiny', epochs=3, cache=sys.argv[1],"
         f"overrides={steps},"
         "out=sys.argv[2], quiet=True)"
@@ -159,7 +159,7 @@ def test_a_folder_with_other_things_is_left_alone(twin_cache: Path, tmp_path: Pa
 
 def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path) -> None:
     code = (
-        "import resource, sys; import crbench.training.loop as t\n"
+        "import crbench, resource, sys; import crbench.training.loop as t\n"
         "from crbench.errors import UserError\n"
         "t.CHECKPOINT_EVERY_S = float(sys.argv[3])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
