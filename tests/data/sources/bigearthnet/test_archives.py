@@ -72,8 +72,11 @@ def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 def stop_before_pixels(card: DatasetCard, raw: Path, out: Path) -> None:
     """A build that ends when all archives are read, before any pixel is written."""
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(build, "_create", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(build, "_create", interrupt)
         build_cache(card, out, source_dir=raw, quiet=True)
 
 
