@@ -65,7 +65,7 @@ def build_cache(
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             if isinstance(source, Packed):
-                source = source.unpack(_raw(out), quiet)
+                source = source.unpack(_beside(out, ".part.raw"), quiet)
                 _check_source(source, card)
             for note in source.notes:
                 _say(note, quiet)
@@ -77,7 +77,7 @@ def build_cache(
 
 
 def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
-    part, log = _part(out), _log(out)
+    part, log = _beside(out, ".part"), _beside(out, ".part.log")
     n = len(source.ids)
     header = {
         "card": card.digest,
@@ -114,7 +114,7 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
         os.fsync(handle.fileno())
     os.replace(part, out)
     log.unlink()
-    shutil.rmtree(_raw(out), ignore_errors=True)
+    shutil.rmtree(_beside(out, ".part.raw"), ignore_errors=True)
     for finding in oddities(open_cache(out), scans):
         _say(finding, quiet)
     return out
@@ -131,17 +131,10 @@ def _other_card(stored: DatasetCard, card: DatasetCard) -> str:
     return f"another card ('{stored.name}' too, with another {', '.join(keys)})"
 
 
-def _part(out: Path) -> Path:
-    return out.with_name(out.name + ".part")
-
-
-def _log(out: Path) -> Path:
-    return out.with_name(out.name + ".part.log")
-
-
-def _raw(out: Path) -> Path:
-    """The folder of what is needed of archives, until the cache is done."""
-    return out.with_name(out.name + ".part.raw")
+def _beside(out: Path, ending: str) -> Path:
+    """What a build keeps until it is done: the file (".part"), the log of its blocks (".part.log"),
+    and the folder of what is needed of archives (".part.raw")."""
+    return out.with_name(out.name + ending)
 
 
 def _say(text: str, quiet: bool) -> None:
@@ -152,13 +145,14 @@ def _say(text: str, quiet: bool) -> None:
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Hold the lock of this build: a second one would write into the same blocks."""
+    log = _beside(out, ".part.log")
     try:
         import fcntl
     except ImportError:  # a system without such locks: two builds at once are the user's to avoid
-        _log(out).touch()
+        log.touch()
         yield
         return
-    with open(_log(out), "ab") as handle:
+    with open(log, "ab") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -169,8 +163,8 @@ def _locked(out: Path) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):
-                if not _log(out).stat().st_size:  # nothing was begun: nothing is left behind
-                    _log(out).unlink()
+                if not log.stat().st_size:  # nothing was begun: nothing is left behind
+                    log.unlink()
 
 
 def _resumable(part: Path, log: Path, header: dict[str, Any]) -> dict[int, str] | None:

@@ -68,8 +68,7 @@ def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
     }
     notes = []
     if empty.any():
-        listed = _listing(f"'{cache.ids[row]}'" for row in np.flatnonzero(empty))
-        notes.append(f"{which}: {int(empty.sum())} empty (all zero): {listed}")
+        notes.append(_samples(cache, which, np.flatnonzero(empty), "empty (all zero)"))
     if names:
         listed = _listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
         notes.append(f"{which}: {len(names)} with a constant band: {listed}")
@@ -79,10 +78,8 @@ def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
 def not_finite(cache: Cache, which: str, scan: Scan) -> list[str]:
     """Samples with a pixel that is NaN or infinite: nothing can be trained on them."""
     rows = np.flatnonzero(~(np.isfinite(scan.low) & np.isfinite(scan.high)).all(1))
-    if not len(rows):
-        return []
-    listed = _listing(f"'{cache.ids[row]}'" for row in rows)
-    return [f"{which}: {len(rows)} with pixels that are NaN or infinite: {listed}"]
+    what = "with pixels that are NaN or infinite"
+    return [_samples(cache, which, rows, what)] if len(rows) else []
 
 
 def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
@@ -128,6 +125,10 @@ def neighbour_share(cache: Cache, protocol: ProtocolCard) -> float:
     codes = np.unique(cache.groups, return_inverse=True)[1]
     others = np.bincount(codes[gallery], minlength=int(codes.max()) + 1)[codes[query]]
     return float((others - np.isin(query, gallery) > 0).mean())
+
+
+def _samples(cache: Cache, which: str, rows: np.ndarray, what: str) -> str:
+    return f"{which}: {len(rows)} {what}: " + _listing(f"'{cache.ids[row]}'" for row in rows)
 
 
 def _listing(texts: Iterable[str]) -> str:

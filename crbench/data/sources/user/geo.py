@@ -17,7 +17,7 @@ from pydantic import Field
 
 from crbench.cards import DatasetCard, LabelsCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import pairs_at_once
+from crbench.data.sources.raw import damage_named, pairs_at_once
 from crbench.data.sources.user import splits
 from crbench.data.sources.user.images import shape_and_dtype
 from crbench.errors import UserError, unknown
@@ -64,15 +64,9 @@ def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
 
     def sample(row: int) -> dict[str, Any]:
         name, k = where[row]
-        try:
+        what, place = f"torchgeo cannot read '{ids[row]}'", source_dir or card.name
+        with damage_named(what, place, Exception, fix="get the data again"):  # of any library
             item = parts[name][k]
-        except Exception as error:  # of whatever library the dataset reads with
-            text = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"torchgeo cannot read '{ids[row]}' ({text})",
-                where=source_dir or card.name,
-                fix="get the data again",
-            ) from error
         for key in (table.key_a, table.key_b, *([table.label] if _labelled(card) else [])):
             if not isinstance(item, dict) or key not in item:
                 have = ", ".join(map(str, item)) if isinstance(item, dict) else type(item)
@@ -84,28 +78,19 @@ def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
         return item
 
     def read(start: int, stop: int) -> Block:
-        samples = [sample(row) for row in range(start, stop)]
-        images = {
-            which: np.stack(
-                [
-                    _image(s[key], channels, card.modality(which), ids[row])
-                    for row, s in enumerate(samples, start)
-                ]
+        samples = {ids[row]: sample(row) for row in range(start, stop)}
+        a, b = (
+            np.stack([_image(s[key], channels, modality, name) for name, s in samples.items()])
+            for modality, key, channels in (
+                (card.a, table.key_a, table.channels_a),
+                (card.b, table.key_b, table.channels_b),
             )
-            for which, key, channels in (
-                ("a", table.key_a, table.channels_a),
-                ("b", table.key_b, table.channels_b),
-            )
-        }
+        )
         labels = None
         if _labelled(card):
-            labels = np.stack(
-                [
-                    _label(s[table.label], card.labels, ids[row])
-                    for row, s in enumerate(samples, start)
-                ]
-            )
-        return Block(images["a"], images["b"], labels)
+            rows = [_label(s[table.label], card.labels, name) for name, s in samples.items()]
+            labels = np.stack(rows)
+        return Block(a, b, labels)
 
     if table.splits:
         split, words = [name for name, _ in where], f"splits of the dataset: {table.splits}"

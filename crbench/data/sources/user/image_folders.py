@@ -101,16 +101,12 @@ def _by_content(root: Path, card: DatasetCard, named: dict[str, Path]) -> dict[s
     fitting: dict[str, list[Path]] = {
         which: [path for path, image in first.items() if image and _fits(image, card, which)]
         for which in MODALITIES
+        if which not in named
     }
-    choices = [
-        {"a": a, "b": b}
-        for a, b in product(
-            *({**fitting, **{w: [p] for w, p in named.items()}}[w] for w in MODALITIES)
-        )
-        if a != b
-    ]
+    known = {**fitting, **{which: [path] for which, path in named.items()}}
+    choices = [{"a": a, "b": b} for a, b in product(known["a"], known["b"]) if a != b]
     if len(choices) != 1:
-        raise _not_found(root, card, next(which for which in MODALITIES if which not in named))
+        raise _not_found(root, card, next(iter(fitting)))
     return choices[0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from crbench.cards import Strict, parse
-from crbench.data.sources.raw import split_by_hash
+from crbench.data.sources.raw import counted, split_by_hash
 from crbench.errors import UserError
 from crbench.seeds import derive
 
@@ -71,9 +71,7 @@ def draw(
         split_of, words = _draw_counts(rule, ids, by_class, where)
     split = [split_of[name] for name in ids]
     names, counts = np.unique(split, return_counts=True)
-    total = ", ".join(
-        f"{name} {count:,}" for name, count in zip(names.tolist(), counts, strict=True)
-    )
+    total = counted(dict(zip(names.tolist(), counts.tolist(), strict=True)))
     return split, f"split by hash of the id, seed {rule.seed}, {words}: {total}"
 
 
