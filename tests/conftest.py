@@ -67,17 +67,27 @@ def twin_cache(once: Once) -> Path:
     return once("caches", lambda folder: build_cache(card, folder / file, quiet=True)) / file
 
 
+def short_training(cache: Path, out: Path, seed: int) -> None:
+    """CR-JEPA at ``tiny``, two epochs on the small twin."""
+    from crbench import train
+
+    settings: dict[str, Any] = {"scale": "tiny", "epochs": 2, "cache": cache, "seed": seed}
+    train("cr-jepa", "ben-14k-twin", **settings, out=out, quiet=True)
+
+
 @pytest.fixture(scope="session")
 def trained_run(twin_cache: Path, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CR-JEPA at ``tiny``, two epochs on the small twin; a copy for each worker to write in."""
-    from crbench import train
-
-    def make(folder: Path) -> None:
-        settings: dict[str, Any] = {"scale": "tiny", "epochs": 2, "cache": twin_cache}
-        train("cr-jepa", "ben-14k-twin", **settings, out=folder / "cr-jepa", quiet=True)
-
+    made = once("trained", lambda folder: short_training(twin_cache, folder / "cr-jepa", 0))
     copy = tmp_path_factory.mktemp("runs") / "cr-jepa"
-    return Path(shutil.copytree(once("trained", make) / "cr-jepa", copy))
+    return Path(shutil.copytree(made / "cr-jepa", copy))
+
+
+@pytest.fixture(scope="session")
+def other_seed(twin_cache: Path, once: Once) -> Path:
+    """The run as ``trained_run``, of seed 1; nothing writes in it."""
+    made = once("other-seed", lambda folder: short_training(twin_cache, folder / "cr-jepa", 1))
+    return made / "cr-jepa"
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,9 @@ from crbench.cards import load_dataset
 from crbench.data.cache import build
 from crbench.data.cache.reading import decode, open_cache
 from crbench.data.sources import open_source
-from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.records import read_record
-from crbench.run.opened import open_run
 
 SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 20))]
 
@@ -34,26 +32,6 @@ def test_the_record_reads_back_equal(trained_run: Path, tmp_path: Path) -> None:
         assert found.low is not None and found.high is not None and found.value is not None
         assert 0 <= found.low <= found.value <= found.high <= 1
     assert record.training.params_total > record.training.params_inference > 0
-
-
-def test_embeddings_are_reused_only_where_nothing_changed(trained_run: Path) -> None:
-    path = embed_run(open_run(trained_run), quiet=True)
-    first = path.stat().st_mtime_ns
-    assert embed_run(open_run(trained_run), quiet=True).stat().st_mtime_ns == first
-    assert embed_run(open_run(trained_run), splits=["val"], quiet=True).stat().st_mtime_ns != first
-
-
-def test_damaged_weights_are_refused_by_name(trained_run: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copy = tmp_path / "copy"
-    shutil.copytree(trained_run, copy)
-    (copy / "embeddings.h5").unlink(missing_ok=True)
-    weights = copy / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match="weights") as caught:
-        evaluate(copy, quiet=True)
-    assert str(weights) in str(caught.value)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, trained_run: Path) -> None:
@@ -84,19 +62,6 @@ def test_another_protocol_leaves_the_default_record_alone(trained_run: Path) -> 
     assert (record.protocol.n_query, record.protocol.n_gallery) == (24, 40)
     assert (trained_run / "record.json").read_bytes() == before
     assert read_record(trained_run / "record-csmae.json") == record
-
-
-def test_a_cache_that_normalises_otherwise_is_refused(trained_run: Path, tmp_path: Path) -> None:
-    import json
-    import shutil
-
-    copy = tmp_path / "copy"
-    shutil.copytree(trained_run, copy)
-    info = json.loads((copy / "run.json").read_text())
-    info["statistics"]["a"]["mean"][0] += 1.0
-    (copy / "run.json").write_text(json.dumps(info))
-    with pytest.raises(UserError, match="normalises"):
-        evaluate(copy, quiet=True)
 
 
 def test_the_spatial_protocol_leaves_the_place_out(

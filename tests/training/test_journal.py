@@ -1,47 +1,28 @@
-"""Validation, best weights, collapse, broken losses, trackers: they see all, change nothing."""
+"""Best weights, collapse, broken losses: the journal sees all and changes nothing."""
 
-import json
 import math
 import subprocess
 import sys
-import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from crbench import train
 from crbench.data.cache.reading import open_cache
 from crbench.errors import Collapsed, UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_json, read_jsonl, sha256_file
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.registry import build_method
-from crbench.run.folder import Options, RunFolder
+from crbench.run.folder import RunFolder
 from crbench.run.opened import load_weights
-from crbench.training.journal import Validation
-from crbench.training.trackers import flat
+
+Go = Callable[..., Path]
+
 
 STEPS = ["train.batch_size=24"]  # four an epoch
-
-
-def go(cache: Path, out: Path, resume: bool = False, epochs: int = 3, **options: Any) -> Path:
-    return train(
-        "cr-jepa", "ben-14k-twin", scale="tiny", epochs=epochs, overrides=STEPS, cache=cache,
-        out=out, quiet=True, resume=resume, options=Options(**options),
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def plain(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return go(twin_cache, tmp_path_factory.mktemp("watch") / "plain")
-
-
-@pytest.fixture(scope="module")
-def watched(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("watch") / "watched"
-    return go(twin_cache, out, eval_every=2, keep_best="map", keep_last=2, track=["tensorboard"])
 
 
 def test_watching_changes_no_bit_of_the_weights(plain: Path, watched: Path) -> None:
@@ -54,27 +35,6 @@ def test_watching_changes_no_bit_of_the_weights(plain: Path, watched: Path) -> N
     ]
     assert logs[0] == logs[1]
     assert not list(watched.glob("checkpoint*"))
-
-
-def test_validation_scores_are_those_of_a_record_on_the_split(
-    twin_cache: Path, watched: Path, tmp_path: Path
-) -> None:
-    lines = read_jsonl(watched / "metrics.jsonl")
-    assert ["val" in line for line in lines] == [False, True, True]  # every second, and the last
-    found = lines[-1]["val"]
-    assert set(found["scores"]) == {"f1_item@5", "map"}  # the headline's and the one to keep by
-    assert found["collapsed"] is None and set(found["health"]) == {"a", "b"}
-    info = read_json(watched / "run.json")
-    info["dataset"]["protocols"]["on-val"] = {"query": ["val"], "gallery": ["val"]}
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "run.json").write_text(json.dumps(info))
-    (copy / "weights.safetensors").symlink_to(watched / "weights.safetensors")
-    record = evaluate(copy, protocol="on-val", quiet=True)
-    for metric, values in found["scores"].items():
-        mine = {d: record.scores[d][metric].value for d in ("aa", "bb", "ab", "ba")}
-        assert {d: values[d] for d in mine} == mine
-        assert values["mean"] == pytest.approx(math.fsum(mine.values()) / 4)  # type: ignore[arg-type]
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(
@@ -110,7 +70,7 @@ def test_best_weights_that_were_not_kept_are_named(plain: Path) -> None:
 
 
 def test_the_best_epoch_is_remembered_over_an_interruption(
-    twin_cache: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    go: Go, twin_cache: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crbench.training import journal as watch
 
@@ -134,29 +94,12 @@ def test_the_best_epoch_is_remembered_over_an_interruption(
     assert vals[0] == vals[1]
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"keep_best": "map"}, "--eval-every"),
-        ({"stop_on_collapse": True}, "--eval-every"),
-        ({"eval_every": 1, "keep_best": "mpa"}, "'map'"),
-        ({"track": ["tensorbord"]}, "'tensorboard'"),
-    ],
-)
-def test_options_that_cannot_be_followed_are_refused_first(
-    twin_cache: Path, tmp_path: Path, options: dict[str, Any], named: str
-) -> None:
-    with pytest.raises(UserError) as caught:
-        go(twin_cache, tmp_path / "out", **options)
-    assert named in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
 def one_point(self: CRJEPA, images: torch.Tensor, modality: str) -> dict[str, torch.Tensor]:
     return {view: torch.ones(len(images), 4) for view in ("uni", "cross")}
 
 
 def test_a_collapse_is_named_and_ends_the_run_where_asked(
+    go: Go,
     twin_cache: Path,
     plain: Path,
     tmp_path: Path,
@@ -178,7 +121,12 @@ def test_a_collapse_is_named_and_ends_the_run_where_asked(
 
 @pytest.mark.parametrize(("value", "every"), [(math.nan, 0.0), (math.inf, 0.0), (math.nan, 1e9)])
 def test_a_loss_that_is_not_finite_leaves_its_batch_and_terms(
-    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, every: float
+    go: Go,
+    twin_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    every: float,
 ) -> None:
     """The first broken step is named: found at once, or where the epoch ends, after another one."""
     real, seen = CRJEPA.loss, []
@@ -204,92 +152,6 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_and_terms(
     if not every:
         state = torch.load(tmp_path / "out" / left["checkpoint"], weights_only=True)
         assert all(bool(x.isfinite().all()) for x in state["model"].values())
-
-
-def test_scoring_leaves_modes_and_random_numbers_as_they_were(
-    plain: Path, twin_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For methods of others, with dropout, frozen parts and draws of their own."""
-    info = RunFolder(plain).finished().model_copy(update={"options": Options(eval_every=1)})
-    model = build_method(info.method_card, {"a": 2, "b": 12}).train()
-    model.heads["uni"].eval()
-    modes = [module.training for module in model.modules()]
-    real, seen = CRJEPA.embed, []
-
-    def draws(self: CRJEPA, images: torch.Tensor, modality: Any) -> dict[str, torch.Tensor]:
-        seen.append(any(module.training for module in self.modules()) or torch.rand(1))
-        return real(self, images, modality)
-
-    monkeypatch.setattr(CRJEPA, "embed", draws)
-    state = torch.get_rng_state()
-    Validation(open_cache(twin_cache), info, model, torch.device("cpu")).score()
-    assert seen and True not in seen
-    assert [module.training for module in model.modules()] == modes and len(set(modes)) == 2
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_tensorboard_has_what_the_log_has(watched: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    found = events.EventAccumulator(str(watched / "tensorboard"))
-    found.Reload()
-    for line in read_jsonl(watched / "metrics.jsonl"):
-        for name, value in flat(line).items():
-            stored = {e.step: e.value for e in found.Scalars(name)}
-            assert stored[line["epoch"]] == pytest.approx(value, rel=1e-6)
-
-
-@pytest.mark.parametrize(("name", "folder"), [("wandb", "wandb"), ("trackio", "trackio")])
-def test_a_service_keeps_the_run_on_this_machine(
-    twin_cache: Path,
-    plain: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-    name: str,
-    folder: str,
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "out" / "trackio"))  # read at import
-    pytest.importorskip(name)
-    out = go(twin_cache, tmp_path / "out", track=[name])
-    assert "failed" not in capsys.readouterr().err
-    assert [path for path in (out / folder).rglob("*") if path.is_file()]
-    assert sha256_file(out / "weights.safetensors") == sha256_file(plain / "weights.safetensors")
-
-
-def broken_at(moment: str) -> types.ModuleType:
-    """A module in the place of wandb that raises at ``moment`` and at no other."""
-    module = types.ModuleType("wandb")
-
-    def call(name: str) -> Any:
-        def act(*_: Any, **__: Any) -> None:
-            if name == moment:
-                raise ConnectionError("no route\nto host")
-
-        return act
-
-    for name in ("init", "log", "finish"):
-        setattr(module, name, call(name))
-    return module
-
-
-@pytest.mark.parametrize("moment", ["import", "init", "log", "finish"])
-def test_a_tracker_that_raises_is_named_once_and_stops_nothing(
-    twin_cache: Path,
-    plain: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture,
-    moment: str,
-) -> None:
-    module = None if moment == "import" else broken_at(moment)
-    monkeypatch.setitem(sys.modules, "wandb", module)  # None: as if it were not installed
-    out = go(twin_cache, tmp_path / "out", track=["wandb"])
-    said = capsys.readouterr().err
-    assert said.count("tracker wandb failed") == 1
-    assert ("crbench[track]" in said) == (moment == "import")
-    assert len(read_jsonl(out / "metrics.jsonl")) == 3
-    assert sha256_file(out / "weights.safetensors") == sha256_file(plain / "weights.safetensors")
 
 
 def test_the_weights_of_the_best_epoch_load_by_themselves(watched: Path) -> None:
