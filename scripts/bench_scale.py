@@ -21,8 +21,7 @@ from bench_scoring import reset_peak, resident
 
 from crbench import machine
 from crbench.scoring import Items
-from crbench.scoring.approximate import recall
-from crbench.scoring.index import Index, nearest_candidates
+from crbench.scoring.index import Index, nearest_candidates, recall
 from crbench.scoring.metrics import RankingTask, make_task, measure
 from crbench.scoring.tiles import fixed_point, workers
 

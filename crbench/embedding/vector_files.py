@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 
 from crbench.errors import UserError, nearest
+from crbench.scoring.protocol import check_distinct
 from crbench.words import DIRECTIONS, ROLES
 
 _MAX_WIDTH = 65_536  # dimensions of an embedding; also bounds what one row may take
@@ -232,15 +233,7 @@ def _text(file: VectorFile, row: int, value: Any) -> str:
 
 
 def _check_ids(file: VectorFile, ids: np.ndarray, known: np.ndarray) -> None:
-    order = np.argsort(ids, kind="stable")
-    repeats = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    if len(repeats):
-        first, second = sorted((int(order[repeats[0]]), int(order[repeats[0] + 1])))
-        raise UserError(
-            f"id '{ids[first]}' repeats ({len(repeats)} repeated in all)",
-            where=f"{file.path}, {file.id_name}, rows {first} and {second}",
-            fix="write one row per item",
-        )
+    check_distinct(ids, where=f"{file.path}, {file.id_name}", fix="write one row per item")
     foreign = np.flatnonzero(~np.isin(ids, known))
     if len(foreign):
         listed = ", ".join(str(ids[row]) for row in foreign[:_SHOWN])

@@ -21,6 +21,7 @@ from crbench.records import Direction, ModalityEntry, Record, Serves, write_reco
 from crbench.run.devices import Ranks, device_name, peak_memory, pick_device, threads_here
 from crbench.scoring import Items, health, score_directions
 from crbench.scoring.index import INDEX_KINDS
+from crbench.scoring.score import score_approximately
 from crbench.seeds import derive
 from crbench.words import MODALITIES
 
@@ -170,8 +171,6 @@ class Scorer:
                 begun[direction] = done
 
             if self.approximate:
-                from crbench.scoring.approximate import score_approximately
-
                 result, facts = score_approximately(
                     arrays, query, gallery, self.approximate, progress=show, **options
                 )

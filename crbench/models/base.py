@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from crbench.data.pairs import Pairs
 
 Batch = Mapping[str, Tensor]
+_ModelT = TypeVar("_ModelT", bound=Strict)
+_LossT = TypeVar("_LossT", bound=Strict)
+
+
+class Tables(Strict, Generic[_ModelT, _LossT]):
+    """A ``Config``: what a card's ``[model]`` and ``[loss]`` tables may hold."""
+
+    model: _ModelT
+    loss: _LossT
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ roughness alone go, and how much a trained method has learned beyond them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,20 +16,20 @@ import torch
 from pydantic import Field
 from sklearn.cross_decomposition import CCA as LinearCCA
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor, nn
+from torch import Tensor
 
 from crbench.cards import MethodCard, Strict
 from crbench.errors import UserError
-from crbench.models.base import Method
+from crbench.models.base import Method, Tables
 from crbench.words import MODALITIES, Modality, Role
 
 if TYPE_CHECKING:
     from crbench.data.pairs import Pairs
 
-BLOCK = 256  # pairs read at a time while fitting
+_BLOCK = 256  # pairs read at a time while fitting
 
 
-class Statistics(Strict):
+class _Statistics(Strict):
     """Keys of ``[model]``: input side in pixels and percentiles in 0…100."""
 
     image_size: int = Field(gt=1)
@@ -41,28 +41,14 @@ class Statistics(Strict):
         return 4 + len(self.percentiles)
 
 
-class Projection(Statistics):
+class _Projection(_Statistics):
     """``components``: dimensions of the common space, cut to what the statistics hold."""
 
     components: int = Field(gt=0)
 
 
-class NoLoss(Strict):
+class _NoLoss(Strict):
     """``[loss]`` is empty: nothing is trained by gradients."""
-
-
-class StatsConfig(Strict):
-    """The card's two tables for band statistics."""
-
-    model: Statistics
-    loss: NoLoss
-
-
-class CCAConfig(Strict):
-    """The card's two tables for CCA."""
-
-    model: Projection
-    loss: NoLoss
 
 
 def band_statistics(images: Tensor, percentiles: tuple[float, ...]) -> Tensor:
@@ -81,7 +67,7 @@ class BandStats(Method):
     """Band statistics as they are; across modalities their mean over the bands, which is the
     same list of numbers on both sides."""
 
-    Config = StatsConfig
+    Config = Tables[_Statistics, _NoLoss]
     trained_by = "nothing"
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
@@ -98,7 +84,7 @@ class CCA(Method):
     """Linear canonical correlation analysis of band statistics (scikit-learn, NIPALS), fitted
     on the training pairs; the projections of both sides serve all four directions."""
 
-    Config = CCAConfig
+    Config = Tables[_Projection, _NoLoss]
     trained_by = "fit"
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
@@ -126,11 +112,8 @@ class CCA(Method):
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x, y)
         # sklearn divides by the standard deviation before it rotates; one matrix does both here
-        fitted = {
-            "a": (x, model.x_rotations_),
-            "b": (y, model.y_rotations_),
-        }
-        for m, (values, rotations) in fitted.items():
+        fitted = (("a", x, model.x_rotations_), ("b", y, model.y_rotations_))
+        for m, values, rotations in fitted:
             spread = values.std(0, ddof=1)
             spread[spread == 0] = 1.0
             getattr(self, f"mean_{m}").copy_(torch.from_numpy(values.mean(0)))
@@ -140,11 +123,11 @@ class CCA(Method):
         """Statistics (N, C · (4 + P)) float64 of both sides, read block by block."""
         percentiles = self.config.model.percentiles
         sides: dict[str, list[np.ndarray]] = {m: [] for m in MODALITIES}
-        for start in range(0, len(pairs), BLOCK):
-            batch = pairs.batch(np.arange(start, min(start + BLOCK, len(pairs))))
+        for start in range(0, len(pairs), _BLOCK):
+            batch = pairs.batch(np.arange(start, min(start + _BLOCK, len(pairs))))
             for m in MODALITIES:
-                block = band_statistics(batch[m].double(), percentiles).flatten(1)
-                sides[m].append(block.cpu().numpy())
+                statistics = band_statistics(batch[m].double(), percentiles)
+                sides[m].append(statistics.flatten(1).cpu().numpy())
         return np.concatenate(sides["a"]), np.concatenate(sides["b"])
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
@@ -156,11 +139,3 @@ class CCA(Method):
     def view(self, modality: Modality, direction: str, role: Role) -> str:
         """One projection serves everything."""
         return "projected"
-
-    def parts(self) -> dict[str, nn.Module | list[nn.Module]]:
-        """No trainable parts."""
-        return {}
-
-    def inference_parameters(self) -> Iterator[nn.Parameter]:
-        """None: the projections are buffers."""
-        return iter(())

@@ -20,7 +20,7 @@ from crbench.cards import MethodCard, Strict
 from crbench.models.base import Batch, Method, Step
 from crbench.models.losses import cosine_distance, directions, infonce, prediction, sigreg
 from crbench.models.masking import Split, random_split
-from crbench.models.predictors import ROUTES, SHARING, Predictor, predict
+from crbench.models.predictors import SHARING, Predictor, predict
 from crbench.models.vit import Stem, Trunk, ViTTable, gather, retrieval_head
 from crbench.words import DIRECTIONS, MODALITIES, Modality, Role
 
@@ -126,11 +126,8 @@ class CRJEPA(Method):
                 read = getattr(loss, view) or (loss.sig_pair and view != "same")
                 head.requires_grad_(bool(read))
         # what runs, from the weights: a route of weight 0 has no predictor and encodes nothing
-        self.route_weights = {
-            route: loss.pred * getattr(loss.routes, route)
-            for route in ROUTES
-            if loss.pred * getattr(loss.routes, route)
-        }
+        weights = {route: loss.pred * weight for route, weight in loss.routes}
+        self.route_weights = {route: weight for route, weight in weights.items() if weight}
         self.serves = {route: SHARING[m.predictor_sharing][route] for route in self.route_weights}
         self.predictors = nn.ModuleDict(
             {

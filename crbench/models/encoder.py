@@ -1,21 +1,34 @@
-"""The ViT encoder of REJEPA and X-JEPA: patch embeddings, fixed positions, trunk.
+"""What REJEPA and X-JEPA share: a ViT encoder, its slowly moving copy as a target, VICReg's terms.
 
 Shapes: images (B, C, S, S); tokens (B, T or K, D); pooled (B, D).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crbench.cards import Strict
-from crbench.models.ema import EMATable
+from crbench.models.base import Step
 from crbench.models.losses import full
 from crbench.models.masking import Blocks, MaskTable
 from crbench.models.vit import Stem, Trunk, ViTTable, gather, sincos_positions
+
+_M = TypeVar("_M", bound=nn.Module)
+
+
+class EMATable(Strict):
+    """Momentum of the moving average: ``start`` at the first step, linearly to ``end``."""
+
+    start: float = Field(0.996, ge=0, le=1)
+    end: float = Field(1.0, ge=0, le=1)
 
 
 class EncoderTable(ViTTable):
@@ -40,6 +53,12 @@ class VICRegTable(Strict):
     variance: float = Field(ge=0)
     covariance: float = Field(ge=0)
     hinge: float = Field(gt=0)
+
+    def total(self, sides: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """What ``Method.loss`` returns, of terms that are means over ``sides``, e.g. modalities."""
+        means = {name: torch.stack([side[name] for side in sides]).mean() for name in sides[0]}
+        total = torch.stack([getattr(self, name) * value for name, value in means.items()])
+        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
 
 
 class Encoder(nn.Module):
@@ -81,3 +100,19 @@ def pool(tokens: Tensor, valid: Tensor | None = None) -> Tensor:
         return full(tokens).mean(1)
     weights = valid.unsqueeze(-1).to(full(tokens).dtype)
     return (full(tokens) * weights).sum(1) / weights.sum(1)
+
+
+def momentum(table: EMATable, step: Step) -> float:
+    """Share of the old weights that a step keeps (I-JEPA: 0.996 → 1.0, linear)."""
+    return table.start + (table.end - table.start) * step.progress
+
+
+def frozen_copy(module: _M) -> _M:
+    """A copy with equal weights that no gradient reaches."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def update_copy(target: nn.Module, online: nn.Module, share: float) -> None:
+    """target ← share · target + (1 − share) · online, for all parameters in one fused pass."""
+    get_ema_multi_avg_fn(share)(list(target.parameters()), list(online.parameters()), 0)

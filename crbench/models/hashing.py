@@ -11,14 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from crbench.seeds import finalise, logical_shift
-
-_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # SplitMix64's increment as a signed 64-bit integer
+from crbench.seeds import GOLDEN, finalise, logical_shift
 
 
 def mix(x: Tensor) -> Tensor:
     """A bijection of int64 that flips half of the bits when one is flipped (SplitMix64)."""
-    mixed: Tensor = finalise(x + _GOLDEN)
+    mixed: Tensor = finalise(x + GOLDEN)
     return mixed
 
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from crbench.models.vit import LayerNorm, init_weights
 
-ROUTES = ("aa", "bb", "ab", "ba")
-
 # sharing strategy -> route -> the predictor that serves it (CR-JEPA, table S3)
 SHARING: dict[str, dict[str, str]] = {
     "independent": {"aa": "aa", "bb": "bb", "ab": "ab", "ba": "ba"},
@@ -45,8 +43,9 @@ class CrossAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
 
-class CrossLayers(nn.Module):
-    """Layers of a block that reads a context: self-attention, cross-attention, MLP, their norms."""
+class CrossBlock(nn.Module):
+    """Self-attention among the queries, cross-attention to a context, both with a residual; then an
+    MLP, whose residual is the caller's to add. All pre-norm."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -56,14 +55,22 @@ class CrossLayers(nn.Module):
         self.cross_attention = CrossAttention(width, heads)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        mask: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        slots: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """h and MLP(h), h what the first ``slots`` tokens (None: all) of ``x`` attend to.
 
-class PredictorBlock(CrossLayers):
-    """Self-attention among the queries, cross-attention to the context, MLP; all pre-norm."""
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        x = x + self.self_attention(self.norm_self(x))
-        x = x + self.cross_attention(self.norm_query(x), self.norm_context(context))
-        return x + self.mlp(self.norm_mlp(x))
+        ``mask`` and ``context_mask`` (true = attend) are those of the self- and cross-attention.
+        """
+        x = (x + self.self_attention(self.norm_self(x), attn_mask=mask))[:, :slots]
+        query, context = self.norm_query(x), self.norm_context(context)
+        x = x + self.cross_attention(query, context, context_mask)
+        return x, self.mlp(self.norm_mlp(x))
 
 
 class Predictor(nn.Module):
@@ -72,7 +79,7 @@ class Predictor(nn.Module):
     def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.empty(1, 1, width))
-        self.blocks = nn.ModuleList(PredictorBlock(width, heads, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(CrossBlock(width, heads, mlp_ratio) for _ in range(depth))
         self.norm = LayerNorm(width)
         self.proj = nn.Linear(width, width)
         init_weights(self)
@@ -82,7 +89,8 @@ class Predictor(nn.Module):
         """Context (B, V, D) and target positions (B, M, D) → predicted tokens (B, M, D)."""
         x = self.query + positions
         for block in self.blocks:
-            x = block(x, context)
+            attended, refined = block(x, context)
+            x = attended + refined
         return self.proj(self.norm(x))
 
 

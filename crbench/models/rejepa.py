@@ -19,11 +19,19 @@ from pydantic import Field
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from crbench.cards import MethodCard, Strict
+from crbench.cards import MethodCard
 from crbench.errors import UserError
-from crbench.models import ema
-from crbench.models.base import Batch, Method, Step
-from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
+from crbench.models.base import Batch, Method, Step, Tables
+from crbench.models.encoder import (
+    Encoder,
+    EncoderTable,
+    VICRegTable,
+    frozen_copy,
+    momentum,
+    normalised,
+    pool,
+    update_copy,
+)
 from crbench.models.losses import full, vicreg
 from crbench.models.masking import Blocks, draw_blocks
 from crbench.models.vit import Trunk, gather, init_weights, sincos_positions
@@ -42,13 +50,6 @@ class REJEPALossTable(VICRegTable):
     """The ``[loss]`` table: weights of the terms."""
 
     pred: float = Field(ge=0)
-
-
-class REJEPAConfig(Strict):
-    """The card's two tables."""
-
-    model: REJEPAModelTable
-    loss: REJEPALossTable
 
 
 class BlockPredictor(nn.Module):
@@ -81,30 +82,26 @@ class BlockPredictor(nn.Module):
 class REJEPA(Method):
     """Context encoder, its moving average as target encoder, predictor."""
 
-    Config = REJEPAConfig
+    Config = Tables[REJEPAModelTable, REJEPALossTable]
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)
         table = self.config.model
         self.directions = tuple(d for d in DIRECTIONS if set(d) <= set(table.modalities))
         self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
-        self.target = ema.frozen_copy(self.context)
+        self.target = frozen_copy(self.context)
         self.predictor = BlockPredictor(table)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Weighted smooth-L1 and VICReg; every term is the mean over the modalities."""
-        table, weights = self.config.model, self.config.loss
-        terms: dict[str, list[Tensor]] = {}
-        for modality in table.modalities:
-            # a pair's images have masks of their own: nothing here relates them
-            blocks = draw_blocks(table.masks, table.side, batch["keys"], step, stream=modality)
-            for name, value in self._terms(batch[modality], modality, blocks).items():
-                terms.setdefault(name, []).append(value)
-        means = {name: torch.stack(values).mean() for name, values in terms.items()}
-        total = torch.stack([getattr(weights, name) * value for name, value in means.items()])
-        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
+        sides = [self._terms(batch, m, step) for m in self.config.model.modalities]
+        total: dict[str, Tensor] = self.config.loss.total(sides)
+        return total
 
-    def _terms(self, images: Tensor, modality: str, blocks: Blocks) -> dict[str, Tensor]:
+    def _terms(self, batch: Batch, modality: str, step: Step) -> dict[str, Tensor]:
+        table, images = self.config.model, batch[modality]
+        # a pair's images have masks of their own: nothing here relates them
+        blocks = draw_blocks(table.masks, table.side, batch["keys"], step, stream=modality)
         with torch.no_grad():
             target = normalised(self.target(images, modality))
             target = gather(target, blocks.targets.flatten(1)).view(*blocks.targets.shape, -1)
@@ -118,7 +115,7 @@ class REJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoder towards the context encoder."""
-        ema.update(self.target, self.context, ema.momentum(self.config.model.ema, step))
+        update_copy(self.target, self.context, momentum(self.config.model.ema, step))
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
         """``encoder``: mean of the target encoder's tokens, (B, D) float32."""
@@ -133,10 +130,6 @@ class REJEPA(Method):
     def view(self, modality: Modality, direction: str, role: Role) -> str:
         """One embedding serves everything."""
         return "encoder"
-
-    def parts(self) -> dict[str, nn.Module | list[nn.Module]]:
-        """Context encoder, target encoder, predictor."""
-        return {"context": self.context, "target": self.target, "predictor": self.predictor}
 
     def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The target encoder's."""

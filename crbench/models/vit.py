@@ -63,16 +63,10 @@ class Stem(nn.Module):
             self.positions = nn.Parameter(torch.empty(1, side * side, width))
         elif positions == "sincos":  # counted as a parameter, as in I-JEPA's code, never trained
             self.positions = nn.Parameter(sincos_positions(side, width), requires_grad=False)
-        init_weights(self)
         nn.init.xavier_uniform_(self.patches.proj.weight.view(width, -1))
         nn.init.zeros_(self.patches.proj.bias)
         if positions == "learned":
             trunc_normal_(self.positions, std=0.02)
-
-    @property
-    def tokens(self) -> int:
-        """Number of tokens T of an image."""
-        return self.patches.num_patches
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, S, S) → (B, T, D)."""
@@ -127,12 +121,8 @@ def sincos_positions(side: int, width: int) -> Tensor:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Truncated normal of std 0.02 for linear layers, zero biases, unit norms (as in ViT)."""
+    """Truncated normal of std 0.02 for linear layers, zero biases; norms are 1 as they come."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             trunc_normal_(part.weight, std=0.02)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.LayerNorm):
-            nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)

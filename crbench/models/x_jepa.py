@@ -19,13 +19,21 @@ from pydantic import Field
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from crbench.cards import MethodCard, Strict
-from crbench.models import ema
-from crbench.models.base import Batch, Method, Step
-from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
+from crbench.cards import MethodCard
+from crbench.models.base import Batch, Method, Step, Tables
+from crbench.models.encoder import (
+    Encoder,
+    EncoderTable,
+    VICRegTable,
+    frozen_copy,
+    momentum,
+    normalised,
+    pool,
+    update_copy,
+)
 from crbench.models.losses import PSA, prediction, vicreg
 from crbench.models.masking import draw_blocks
-from crbench.models.predictors import CrossLayers
+from crbench.models.predictors import CrossBlock
 from crbench.models.vit import gather, init_weights
 from crbench.words import MODALITIES, Modality, Role
 
@@ -52,33 +60,6 @@ class XJEPALossTable(VICRegTable):
 
     l2: float = Field(ge=0)
     psa: float = Field(ge=0)
-
-
-class XJEPAConfig(Strict):
-    """The card's two tables."""
-
-    model: XJEPAModelTable
-    loss: XJEPALossTable
-
-
-class CrossBlock(CrossLayers):
-    """[queries; context] → self-attention → cross-attention, residual each; then an MLP."""
-
-    def forward(
-        self,
-        x: Tensor,
-        context: Tensor,
-        mask: Tensor | None,
-        context_mask: Tensor | None,
-        slots: int,
-    ) -> tuple[Tensor, Tensor]:
-        """h2 and MLP(h2) of the first ``slots`` tokens of ``x``."""
-        x = (x + self.self_attention(self.norm_self(x), attn_mask=mask))[:, :slots]
-        attended = self.cross_attention(
-            self.norm_query(x), self.norm_context(context), context_mask
-        )
-        x = x + attended
-        return x, self.mlp(self.norm_mlp(x))
 
 
 class CrossPredictor(nn.Module):
@@ -115,7 +96,7 @@ class CrossPredictor(nn.Module):
         out = queries
         for block in self.blocks:
             last = block is self.blocks[-1]
-            x, out = block(x, context, mask, context_mask, slots if last else x.shape[1])
+            x, out = block(x, context, mask, context_mask, slots if last else None)
             x = x + out
         return out + self.mask_token
 
@@ -123,7 +104,7 @@ class CrossPredictor(nn.Module):
 class XJEPA(Method):
     """Two encoders, their moving averages as target encoders, two predictors, shared queries."""
 
-    Config = XJEPAConfig
+    Config = Tables[XJEPAModelTable, XJEPALossTable]
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:
         super().__init__(card, bands)
@@ -131,7 +112,7 @@ class XJEPA(Method):
         self.encoders = nn.ModuleDict(
             {m: Encoder({m: bands[m]}, table, counted=False) for m in MODALITIES}
         )
-        self.targets = ema.frozen_copy(self.encoders)
+        self.targets = frozen_copy(self.encoders)
         self.predictors = nn.ModuleDict({m: CrossPredictor(table) for m in MODALITIES})
         self.query = nn.Parameter(torch.empty(1, 1, table.width))
         trunc_normal_(self.query, std=0.02)
@@ -153,26 +134,20 @@ class XJEPA(Method):
             targets = {
                 m: gather(normalised(self.targets[m](batch[m], m)), hidden) for m in MODALITIES
             }
-        terms: dict[str, list[Tensor]] = {}
+        sides = []
         for source, goal in _OTHER.items():
             other = source if table.cross_context == "query" else goal
-            queries = self._queries(hidden)
-            predicted = self.predictors[source](
-                queries, context[source], context[other], blocks.valid
-            )
-            pooled = (
-                pool(normalised(predicted)),
-                pool(normalised(context[goal]), blocks.valid),
-            )
-            for name, value in {
+            tokens = self._queries(hidden), context[source], context[other]
+            predicted = self.predictors[source](*tokens, blocks.valid)
+            seen = pool(normalised(context[goal]), blocks.valid)
+            terms = {
                 "l2": prediction(predicted, targets[goal]),
                 "psa": self.psa(predicted, targets[goal]),
-                **vicreg(*pooled, hinge=weights.hinge),
-            }.items():
-                terms.setdefault(name, []).append(value)
-        means = {name: torch.stack(values).mean() for name, values in terms.items()}
-        total = torch.stack([getattr(weights, name) * value for name, value in means.items()])
-        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
+            }
+            pooled = vicreg(pool(normalised(predicted)), seen, hinge=weights.hinge)
+            sides.append(terms | pooled)
+        total: dict[str, Tensor] = weights.total(sides)
+        return total
 
     def _queries(self, positions: Tensor) -> Tensor:
         """The shared learned query at each target position (B, M) → (B, M, D)."""
@@ -180,7 +155,7 @@ class XJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoders towards the encoders."""
-        ema.update(self.targets, self.encoders, ema.momentum(self.config.model.ema, step))
+        update_copy(self.targets, self.encoders, momentum(self.config.model.ema, step))
 
     # ------------------------------------------------------------------ retrieval
 
@@ -214,7 +189,6 @@ class XJEPA(Method):
     def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The encoders that embed, and the predictors and query where they serve."""
         table = self.config.model
-        used = [self.encoders if table.weights == "online" else self.targets]
-        if table.retrieval != "predicted":
-            return chain.from_iterable(module.parameters() for module in used)
-        return chain(*(module.parameters() for module in (*used, self.predictors)), [self.query])
+        used = self.encoders if table.weights == "online" else self.targets
+        served = (self.predictors.parameters(), [self.query])
+        return chain(used.parameters(), *(served if table.retrieval == "predicted" else ()))

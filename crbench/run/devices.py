@@ -136,10 +136,8 @@ def joined() -> Iterator[Ranks]:
 
 def threads_here() -> int | None:
     """Threads for this process where ranks share a machine; None: as many as there are cores."""
-    from crbench.scoring.tiles import usable_cores
-
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return None if neighbours == 1 else max(1, usable_cores() // neighbours)
+    return None if neighbours == 1 else max(1, machine.cores() // neighbours)
 
 
 def pick_device(device: str, ranks: Ranks | None = None) -> torch.device:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crbench.scoring.metrics import PerQuery, QueryValues, RankingTask, empty_values, named_values
-from crbench.scoring.relevance import judge_labels
+from crbench.scoring.relevance import Relevance, judge_labels
 from crbench.words import PAIR_KS
 
 
@@ -17,28 +17,20 @@ def chance(task: RankingTask, ids: np.ndarray) -> PerQuery:
         paired = task.pair >= 0
         expected.pair[paired] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
     if task.relevance is not None:
-        _by_label(task, expected)
+        _by_label(task, task.relevance, expected)
     return named_values(task, ids, expected, float("nan"))
 
 
-def _by_label(task: RankingTask, expected: QueryValues) -> None:
+def _by_label(task: RankingTask, relevance: Relevance, expected: QueryValues) -> None:
     """Queries with the same labels, own item or none, and group have the same chance."""
-    relevance = task.relevance
-    assert relevance is not None
     counts = np.bincount(relevance.gallery, minlength=len(relevance.sets))
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, task.n_gallery + 1))])
     own_code = np.where(task.own >= 0, relevance.gallery[task.own], -1)
     group = np.full(len(own_code), -1) if task.groups is None else task.groups[0]
-    keys, member = np.unique(
-        np.stack([relevance.query, own_code, group], axis=1), axis=0, return_inverse=True
-    )
-    member = member.reshape(-1)
-    rows = np.argsort(member, kind="stable")
-    ends = np.cumsum(np.bincount(member, minlength=len(keys)))
-    for (code, own, group_code), start, end in zip(
-        keys.tolist(), [0, *ends[:-1]], ends, strict=True
-    ):
-        at = rows[start:end]
+    alike = np.stack([relevance.query, own_code, group], axis=1)
+    keys, member, sizes = np.unique(alike, axis=0, return_inverse=True, return_counts=True)
+    rows = np.split(np.argsort(member.reshape(-1), kind="stable"), np.cumsum(sizes)[:-1])
+    for (code, own, group_code), at in zip(keys.tolist(), rows, strict=True):
         relevant, judged = judge_labels(relevance, code)
         present = counts.copy()
         if own >= 0:

@@ -21,14 +21,6 @@ RankBlock = Callable[[np.ndarray], int]
 # and tile: the number of queries that fit into memory at a time, and the function that ranks them.
 Ranker = Callable[[Any, np.ndarray, np.ndarray, Any, Map, tuple[int, int]], tuple[int, RankBlock]]
 
-SHARE = 8  # of the available memory that a block of scores may take: one part in this many
-LARGEST = 2**30  # bytes of a block of scores
-
-
-def whole(values: np.ndarray) -> np.ndarray:
-    """The sum over one rank."""
-    return values
-
 
 @dataclass(frozen=True)
 class Engine:
@@ -40,7 +32,7 @@ class Engine:
 
     rank: int = 0
     size: int = 1
-    total: Callable[[np.ndarray], np.ndarray] = whole
+    total: Callable[[np.ndarray], np.ndarray] = lambda values: values
     ranker: Ranker | None = None
 
     def share(self, order: np.ndarray, unit: int) -> np.ndarray:
@@ -73,7 +65,7 @@ def rows_in_memory(n_gallery: int, most: int) -> int:
 
     A block takes an eighth of what is available, and never more than 1 GiB.
     """
-    room = min(available_memory() // SHARE, LARGEST)
+    room = min(available_memory() // 8, 2**30)
     return int(np.clip(room // (4 * n_gallery), 1, most))
 
 

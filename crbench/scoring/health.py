@@ -9,7 +9,7 @@ import numpy as np
 
 from crbench.scoring.protocol import Arrays, check_directions
 from crbench.scoring.tiles import GRID_BITS, fixed_point, one_blas_thread
-from crbench.words import SAME_MODAL
+from crbench.words import ROLES, SAME_MODAL
 
 # Below or above these a set of embeddings is called collapsed; they stand in each record.
 THRESHOLDS = {
@@ -41,7 +41,7 @@ def health(
     for direction in check_directions(embeddings):
         entry: dict[str, Any] = {}
         means = []
-        for role, array in zip(("query", "gallery"), embeddings[direction], strict=True):
+        for role, array in zip(ROLES, embeddings[direction], strict=True):
             if id(array) not in seen:
                 with one_blas_thread():
                     seen[id(array)] = _one(array, f"{direction} {role} embeddings")
@@ -75,12 +75,9 @@ def _one(array: np.ndarray, name: str) -> tuple[dict[str, float], np.ndarray]:
         scatter += part.T @ part
     covariance = scatter / n
     std = float(np.sqrt(np.maximum(np.diagonal(covariance), 0.0)).mean())
-    numbers = {
-        "feature_std": _round(std),
-        "spread": _round(std * width**0.5),
-        "effective_rank": _round(_effective_rank(covariance)),
-    }
-    return numbers, mean
+    numbers = (std, std * width**0.5, _effective_rank(covariance))
+    names = ("feature_std", "spread", "effective_rank")
+    return dict(zip(names, map(_round, numbers), strict=True)), mean
 
 
 def _effective_rank(covariance: np.ndarray) -> float:
@@ -95,18 +92,14 @@ def _effective_rank(covariance: np.ndarray) -> float:
 
 
 def _reason(directions: Mapping[str, Mapping[str, Any]]) -> str | None:
-    checks = (
-        ("spread", "min_spread", "one point"),
-        ("effective_rank", "min_effective_rank", "one line"),
-    )
     for direction, entry in directions.items():
-        for role in ("query", "gallery"):
-            for key, threshold, what in checks:
-                value, limit = entry[role][key], THRESHOLDS[threshold]
+        for role in ROLES:
+            for key, shape in (("spread", "one point"), ("effective_rank", "one line")):
+                value, limit = entry[role][key], THRESHOLDS[f"min_{key}"]
                 if value < limit:
                     return (
-                        f"{direction} {role} embeddings lie on {what}: {key} {value:g} is below "
-                        f"{threshold} {limit:g}"
+                        f"{direction} {role} embeddings lie on {shape}: {key} {value:g} is below "
+                        f"min_{key} {limit:g}"
                     )
         share, limit = entry.get("tied_share", 0.0), THRESHOLDS["max_tied_share"]
         if share > limit:

@@ -1,5 +1,8 @@
 """FAISS for the nearest items of large galleries; the scores that come back are ours.
 
+A query's candidates stand for its ranking where the gallery is too large to be ranked. How good
+they are is measured on a sample of queries and belongs to every number made from them.
+
 ``flat`` searches everything in float32, ``ivf`` some cells of a coarse grid, ``hnsw`` a graph of
 neighbours (Malkov & Yashunin 2018). Each proposes candidates; those are scored exactly and put in
 order by score, then id, as in the exact search. On GPUs where FAISS has them (not ``hnsw``).
@@ -13,8 +16,12 @@ from typing import Any
 import numpy as np
 
 from crbench.errors import unknown
-from crbench.scoring.metrics import RankingTask
-from crbench.scoring.tiles import GRID_BITS
+from crbench.scoring import ranking
+from crbench.scoring.engine import rows_in_memory
+from crbench.scoring.metrics import PerQuery, RankingTask, empty_values, named_values
+from crbench.scoring.relevance import judge_labels
+from crbench.scoring.tiles import GALLERY_TILE, GRID_BITS, QUERY_TILE, score_tile, workers
+from crbench.words import PAIR_KS
 
 INDEX_KINDS = ("flat", "ivf", "hnsw")
 _MARGIN = 8  # candidates beyond k, for scores that float32 puts in another order
@@ -109,6 +116,61 @@ def nearest_candidates(
             rows[q, : len(order)] = near[order]
             scores[q, : len(order)] = values[order]
     return Candidates(rows, scores)
+
+
+def measure_candidates(task: RankingTask, ids: np.ndarray, candidates: Candidates) -> PerQuery:
+    """Values per query, as :func:`metrics.measure` gives them, without ``map``."""
+    values = empty_values(task)
+    ks, tied, total = np.asarray(task.ks), 0, 0
+    for q in range(len(candidates.rows)):
+        kept = candidates.rows[q] >= 0
+        near, line = candidates.rows[q][kept], candidates.scores[q][kept]
+        ascending = line[::-1]
+        tied += ranking.count_tied(ranking.repeats(ascending))
+        total += len(near)
+        if task.pair is not None and task.pair[q] >= 0:
+            at = np.flatnonzero(near == task.pair[q])
+            values.pair[q] = 0.0
+            if len(at):
+                score = line[at[0]]
+                values.pair[q] = ranking.recall_of_one(ascending, score, np.asarray(PAIR_KS))
+        if task.relevance is None:
+            continue
+        codes = task.relevance.gallery[near]
+        relevant, judged = judge_labels(task.relevance, int(task.relevance.query[q]))
+        cut = ranking.cuts(ascending, ks)
+        values.precision[q] = ranking.precision_at(cut, ascending[relevant[codes][::-1]])
+        if judged is not None:
+            values.items[:, q] = ranking.means_at(cut, line, codes, judged)
+    part = named_values(task, ids, values, tied / max(total, 1))
+    part.values.pop("map", None)
+    return part
+
+
+def recall(
+    task: RankingTask,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    candidates: Candidates,
+    rows: np.ndarray,
+    threads: int | None = None,
+) -> dict[str, float]:
+    """Recall@k of the candidates of the queries at ``rows``, against exact scores of everything."""
+    reached: dict[str, list[float]] = {str(k): [] for k in task.ks}
+    size = rows_in_memory(len(gallery), QUERY_TILE)
+    buffer = np.empty((size, len(gallery)), np.float32)
+    with workers(threads) as run:
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
+            for line, q in zip(scores, block, strict=True):
+                line[task.left_out(int(q))] = -np.inf
+                ascending = np.sort(line)
+                for k in task.ks:
+                    top = min(k, int(task.sizes[q]))
+                    least = ascending[len(ascending) - top]
+                    reached[str(k)].append(float((candidates.scores[q, :top] >= least).mean()))
+    return {k: float(np.mean(values)) for k, values in reached.items()}
 
 
 def exact_scores(query: np.ndarray, gallery: np.ndarray, rows: np.ndarray) -> np.ndarray:

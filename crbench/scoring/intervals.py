@@ -99,22 +99,20 @@ def compare(
     check_resamples(resamples)
     if not a or not b:
         raise UserError("nothing to compare", where="compare", fix="give a run on each side")
-    directions = _common(list(a) + list(b))
+    runs = _common([*a, *b])
+    a, b = runs[: len(a)], runs[len(a) :]
     rng = np.random.default_rng([seed, 1])
-    paired = len(a) == len(b)
-    drawn_a = rng.integers(0, len(a), (resamples, len(a)))
-    drawn_b = drawn_a if paired else rng.integers(0, len(b), (resamples, len(b)))
-    point_a, spread_a = _runs(a, directions, ks, resamples, seed)
-    point_b, spread_b = _runs(b, directions, ks, resamples, seed)
+    drawn = rng.integers(0, len(a), (resamples, len(a)))
+    side_a = _side(a, drawn, ks, seed)
+    if len(a) != len(b):
+        drawn = rng.integers(0, len(b), (resamples, len(b)))
+    side_b = _side(b, drawn, ks, seed)
     result: dict[str, dict[str, dict[str, float | int | None]]] = {}
-    row = np.arange(resamples)[:, None]
-    for d in directions:
+    for d in runs[0]:
         result[d] = {}
-        for metric in sorted(set(point_a[d]) & set(point_b[d])):
-            value = point_a[d][metric].mean() - point_b[d][metric].mean()
-            means_a = spread_a[d][metric].T[row, drawn_a].mean(axis=1)
-            means_b = spread_b[d][metric].T[row, drawn_b].mean(axis=1)
-            low, high = interval(means_a - means_b)
+        for metric in sorted(set(side_a[d]) & set(side_b[d])):
+            (mean_a, means_a), (mean_b, means_b) = side_a[d][metric], side_b[d][metric]
+            value, (low, high) = mean_a - mean_b, interval(means_a - means_b)
             result[d][metric] = {
                 "difference": None if np.isnan(value) else float(value),
                 "low": low,
@@ -127,7 +125,8 @@ def compare(
     return result
 
 
-def _common(runs: Sequence[Mapping[str, PerQuery]]) -> list[str]:
+def _common(runs: Sequence[Mapping[str, PerQuery]]) -> list[dict[str, PerQuery]]:
+    """The runs' values in the directions that all have, of equal queries."""
     directions = [d for d in runs[0] if all(d in run for run in runs)]
     for d in directions:
         for run in runs:
@@ -139,26 +138,27 @@ def _common(runs: Sequence[Mapping[str, PerQuery]]) -> list[str]:
                     where=f"direction {d}",
                     fix="evaluate both under the same protocol",
                 )
-    return directions
+    return [{d: run[d] for d in directions} for run in runs]
 
 
-def _runs(
-    runs: Sequence[Mapping[str, PerQuery]],
-    directions: Sequence[str],
-    ks: Sequence[int],
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, np.ndarray]]]:
-    """Per direction and metric: values (S,) of the runs, and their resamples (S, B)."""
-    spread = [
-        resampled_metrics({d: run[d] for d in directions}, ks, resamples, seed) for run in runs
-    ]
-    point = [{d: mean_arrays(run[d].values, ks) for d in directions} for run in runs]
-    stacked = [
-        {d: {m: np.stack([part[d][m] for part in parts]) for m in parts[0][d]} for d in directions}
-        for parts in (point, spread)
-    ]
-    return stacked[0], stacked[1]
+def _side(
+    runs: Sequence[Mapping[str, PerQuery]], drawn: np.ndarray, ks: Sequence[int], seed: int
+) -> dict[str, dict[str, tuple[np.floating, np.ndarray]]]:
+    """Per direction and metric: the mean over ``runs``, and in each resample (B,) over those that
+    are ``drawn`` (B, S)."""
+    spread = [resampled_metrics(run, ks, len(drawn), seed) for run in runs]
+    point = [{d: mean_arrays(part.values, ks) for d, part in run.items()} for run in runs]
+    rows = np.arange(len(drawn))[:, None]
+    return {
+        d: {
+            m: (
+                np.mean([part[d][m] for part in point]),
+                np.stack([part[d][m] for part in spread], axis=1)[rows, drawn].mean(axis=1),
+            )
+            for m in metrics
+        }
+        for d, metrics in point[0].items()
+    }
 
 
 def _two_sided(differences: np.ndarray) -> float | None:

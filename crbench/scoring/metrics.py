@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crbench.errors import UserError
 from crbench.scoring import ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import Items, positions_of
@@ -91,7 +92,7 @@ class PerQuery:
 def make_task(
     direction: str, query: Items, gallery: Items, kind: str, ks: Sequence[int]
 ) -> RankingTask:
-    """The task of ``direction`` on two checked item sets."""
+    """The task of ``direction`` on two checked item sets; UserError where nothing is to rank."""
     same = positions_of(query.ids, gallery.ids)
     none = np.full(len(query), -1, np.int64)
     own, pair = (same, None) if direction in SAME_MODAL else (none, same)
@@ -103,7 +104,18 @@ def make_task(
         inside = (same >= 0) & (groups[1][same] == groups[0])  # left out with its group
         own = np.where(inside, -1, own)
         pair = None if pair is None else np.where(inside, -1, pair)
-    return RankingTask(direction, relevance, own, pair, tuple(ks), len(gallery), groups)
+    task = RankingTask(direction, relevance, own, pair, tuple(ks), len(gallery), groups)
+    alone = np.flatnonzero(task.sizes == 0)
+    if len(alone):
+        left_out, of = (
+            (" itself", "") if groups is None else ("'s group", ", of at least two groups")
+        )
+        raise UserError(
+            f"the gallery is empty once the query{left_out} is left out",
+            where=f"direction {direction}, query row {alone[0]} (id '{query.ids[alone[0]]}')",
+            fix=f"give a gallery of at least two items{of}",
+        )
+    return task
 
 
 def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:

@@ -49,6 +49,31 @@ def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(k) for k in ks}))
 
 
+def check_distinct(ids: np.ndarray, *, where: object, fix: str) -> None:
+    """UserError with the first two rows that share an id, unless all ``ids`` (N,) differ."""
+    order = np.argsort(ids, kind="stable")
+    repeats = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if len(repeats):
+        first, second = sorted((int(order[repeats[0]]), int(order[repeats[0] + 1])))
+        what = f"id '{ids[first]}' repeats ({len(repeats)} repeated in all)"
+        raise UserError(what, where=f"{where}, rows {first} and {second}", fix=fix)
+
+
+def check_sets(
+    query: Items, gallery: Items, label_kind: str, n_classes: int
+) -> tuple[Items, Items]:
+    """Both item sets, checked, with labels of the same width."""
+    query = check_items(query, "query", label_kind, n_classes)
+    gallery = check_items(gallery, "gallery", label_kind, n_classes)
+    widths = [i.labels.shape[1:] for i in (query, gallery) if i.labels is not None]
+    if len(set(widths)) > 1:
+        raise UserError(
+            f"query labels have {widths[0][0]} columns, gallery labels {widths[1][0]}",
+            where="query labels, gallery labels",
+        )
+    return query, gallery
+
+
 def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Items:
     """Validated copy of ``items`` with str ids and integer labels; ``role`` names it in errors."""
     if label_kind not in LABEL_KINDS:
@@ -59,15 +84,7 @@ def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Ite
     if len(ids) == 0:
         raise UserError(f"the {role} is empty", where=f"{role} ids", fix="give at least one item")
     ids = ids.astype(str)
-    order = np.argsort(ids, kind="stable")
-    repeats = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    if len(repeats):
-        first, second = sorted((int(order[repeats[0]]), int(order[repeats[0] + 1])))
-        raise UserError(
-            f"id '{ids[first]}' repeats ({len(repeats)} repeated in all)",
-            where=f"{role} ids, rows {first} and {second}",
-            fix="give each item an id of its own",
-        )
+    check_distinct(ids, where=f"{role} ids", fix="give each item an id of its own")
     groups = items.groups
     if groups is not None:
         groups = np.asarray(groups).astype(str)

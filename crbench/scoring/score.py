@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Required, TypedDict
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 
-from crbench.errors import UserError
 from crbench.scoring import chance as analytic
 from crbench.scoring.engine import Engine
-from crbench.scoring.index import Index, nearest_candidates
+from crbench.scoring.index import Index, measure_candidates, nearest_candidates, recall
 from crbench.scoring.intervals import check_resamples, interval, resampled_metrics
 from crbench.scoring.metrics import (
     HERE,
@@ -26,8 +25,8 @@ from crbench.scoring.protocol import (
     Arrays,
     Items,
     check_directions,
-    check_items,
     check_ks,
+    check_sets,
     positions_of,
 )
 from crbench.scoring.tiles import (
@@ -40,9 +39,11 @@ from crbench.scoring.tiles import (
 )
 from crbench.words import KS
 
+_SAMPLE = 256  # queries on which the recall of candidates is measured
+
 
 class SummaryOptions(TypedDict, total=False):
-    """What :func:`summarise` may be told, as in ``score_directions``."""
+    """Options of :func:`summarise`, with its defaults."""
 
     label_kind: Required[str]
     classes: Sequence[str]
@@ -75,51 +76,22 @@ def per_query(
     with workers(threads) as run:
         for direction in check_directions(embeddings):
             task = make_task(direction, query, gallery, label_kind, ks)
-            q, g = codes_of(task, embeddings[direction], query, gallery)
+            q, g = _codes(*embeddings[direction], query, gallery, f"{direction} ")
             result[direction] = measure(
                 task, query.ids, q, g, run, tile=tile, progress=progress, engine=engine
             )
     return result
 
 
-def check_sets(
-    query: Items, gallery: Items, label_kind: str, n_classes: int
-) -> tuple[Items, Items]:
-    """Both item sets, checked, with labels of the same width."""
-    query = check_items(query, "query", label_kind, n_classes)
-    gallery = check_items(gallery, "gallery", label_kind, n_classes)
-    widths = [i.labels.shape[1:] for i in (query, gallery) if i.labels is not None]
-    if len(set(widths)) > 1:
-        raise UserError(
-            f"query labels have {widths[0][0]} columns, gallery labels {widths[1][0]}",
-            where="query labels, gallery labels",
-        )
-    return query, gallery
-
-
-def codes_of(task: RankingTask, arrays: Arrays, query: Items, gallery: Items) -> Arrays:
-    """Grid vectors of the query and gallery embeddings of one direction, checked."""
-    _check_not_empty(task, query)
-    left, right = arrays
-    q = fixed_point(left, f"{task.direction} query embeddings", query.ids)
-    g = q
+def _codes(
+    left: np.ndarray, right: np.ndarray, query: Items, gallery: Items, of: str = ""
+) -> Arrays:
+    """Grid vectors of the query and gallery embeddings ``of`` a direction, checked."""
+    q = g = fixed_point(left, f"{of}query embeddings", query.ids)
     if left is not right or query.ids is not gallery.ids:
-        g = fixed_point(right, f"{task.direction} gallery embeddings", gallery.ids)
-    check_widths(q, g, f"{task.direction} embeddings")
+        g = fixed_point(right, f"{of}gallery embeddings", gallery.ids)
+    check_widths(q, g, f"{of}embeddings")
     return q, g
-
-
-def _check_not_empty(task: RankingTask, query: Items) -> None:
-    alone = np.flatnonzero(task.sizes == 0)
-    if len(alone):
-        raise UserError(
-            "the gallery is empty once the query"
-            + (" itself" if task.groups is None else "'s group")
-            + " is left out",
-            where=f"direction {task.direction}, query row {alone[0]} (id '{query.ids[alone[0]]}')",
-            fix="give a gallery of at least two items"
-            + ("" if task.groups is None else ", of at least two groups"),
-        )
 
 
 def score_directions(
@@ -127,22 +99,19 @@ def score_directions(
     query: Items,
     gallery: Items,
     *,
-    label_kind: str,
-    classes: Sequence[str] = (),
-    ks: Sequence[int] = KS,
-    resamples: int = 1000,
-    seed: int = 0,
     threads: int | None = None,
     progress: Progress | None = None,
     engine: Engine = HERE,
+    **options: Unpack[SummaryOptions],
 ) -> dict[str, Any]:
     """All metrics of all given directions, as a JSON-serialisable dict of fractions.
 
     ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
-    ``label_kind`` is multi, single or none. In aa and bb the gallery item with the query's id is
-    left out; with ``groups`` in both item sets, all items of the query's group, in every direction.
-    Intervals are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
+    In aa and bb the gallery item with the query's id is left out; with ``groups`` in both item
+    sets, all items of the query's group, in every direction. ``options`` are those of
+    ``summarise``: ``label_kind`` is multi, single or none, ``classes`` names the classes, intervals
+    are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 
@@ -150,28 +119,57 @@ def score_directions(
     ``counts`` and ``tied_share``; null where a metric is undefined. Equal inputs give equal bytes,
     whatever the threads or the order of the items. Raises UserError naming array and row.
     """
-    check_resamples(resamples)
+    check_resamples(options.get("resamples", 0))
     measured = per_query(
         embeddings,
         query,
         gallery,
-        label_kind=label_kind,
-        n_classes=len(classes),
-        ks=ks,
+        label_kind=options["label_kind"],
+        n_classes=len(options.get("classes", ())),
+        ks=options.get("ks", KS),
         threads=threads,
         progress=progress,
         engine=engine,
     )
-    return summarise(
-        measured,
-        query,
-        gallery,
-        label_kind=label_kind,
-        classes=classes,
-        ks=ks,
-        resamples=resamples,
-        seed=seed,
-    )
+    return summarise(measured, query, gallery, **options)
+
+
+def score_approximately(
+    embeddings: Mapping[str, Arrays],
+    query: Items,
+    gallery: Items,
+    kind: str,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[SummaryOptions],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As :func:`score_directions`, without ``map``, from the candidates of an index of ``kind``.
+
+    Returns its result and what it rests on: ``parameters`` of the index and ``recall``, both per
+    direction; recall@k is the share of the top k items whose exact score is that of the exact top
+    k or better, mean over ``sample`` queries drawn by ``seed``. The tied share is that of the
+    candidates.
+    """
+    label_kind, ks = options["label_kind"], check_ks(options.get("ks", KS))
+    query, gallery = check_sets(query, gallery, label_kind, len(options.get("classes", ())))
+    measured: dict[str, PerQuery] = {}
+    facts: dict[str, Any] = {"kind": kind, "parameters": {}, "recall": {}}
+    by_id = positions_of(gallery.ids, np.sort(gallery.ids))
+    for direction in check_directions(embeddings):
+        task = make_task(direction, query, gallery, label_kind, ks)
+        q, g = _codes(*embeddings[direction], query, gallery, f"{direction} ")
+        index = Index(kind, g, max(ks))
+        candidates = nearest_candidates(index, task, q, by_id)
+        measured[direction] = measure_candidates(task, query.ids, candidates)
+        drawn = np.random.default_rng([options.get("seed", 0), 2]).permutation(len(q))[:_SAMPLE]
+        drawn = np.sort(drawn)
+        facts["parameters"][direction] = index.parameters
+        facts["recall"][direction] = recall(task, q, g, candidates, drawn, threads)
+        facts["sample"] = len(drawn)
+        if progress is not None:
+            progress(direction, len(q), len(q))
+    return summarise(measured, query, gallery, **options), facts
 
 
 def summarise(
@@ -187,8 +185,7 @@ def summarise(
 ) -> dict[str, Any]:
     """What ``score_directions`` returns, from values per query that are already at hand."""
     ks = check_ks(ks)
-    query = check_items(query, "query", label_kind, len(classes))
-    gallery = check_items(gallery, "gallery", label_kind, len(classes))
+    query, gallery = check_sets(query, gallery, label_kind, len(classes))
     spread = resampled_metrics(measured, ks, resamples, seed) if resamples else {}
     result: dict[str, Any] = {
         "scores": {}, "chance": {}, "per_class": {}, "counts": {}, "tied_share": {}
@@ -205,38 +202,32 @@ def summarise(
             result["scores"][direction][name] = cell
         by_chance = means(random.values, ks)
         result["chance"][direction] = {name: by_chance[name] for name in names}
-        result["per_class"][direction] = _per_class(part, query, label_kind, classes, names, ks)
-        result["counts"][direction] = _counts(task, part, query, gallery, label_kind)
+        result["per_class"][direction] = _per_class(task, part, query, classes, names)
+        result["counts"][direction] = _counts(task, part, query, gallery)
         result["tied_share"][direction] = part.tied_share
     return result
 
 
 def _per_class(
-    part: PerQuery,
-    query: Items,
-    kind: str,
-    classes: Sequence[str],
-    names: Sequence[str],
-    ks: Sequence[int],
+    task: RankingTask, part: PerQuery, query: Items, classes: Sequence[str], names: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
     """Mean of each metric over the queries that carry a class, by class name."""
-    if kind == "none" or query.labels is None:
+    if query.labels is None:
         return {}
+    multi = task.kind == "multi"
     labels = query.labels[np.argsort(query.ids, kind="stable")]
-    count = labels.shape[1] if kind == "multi" else max(len(classes), int(labels.max()) + 1)
+    count = labels.shape[1] if multi else max(len(classes), int(labels.max()) + 1)
     titles = list(classes) or [str(c) for c in range(count)]
     table: dict[str, dict[str, float | None]] = {name: {} for name in names}
     for c, title in enumerate(titles):
-        rows = np.flatnonzero(labels[:, c] if kind == "multi" else labels == c)
-        values = means(part.values, ks, rows)
+        rows = np.flatnonzero(labels[:, c] if multi else labels == c)
+        values = means(part.values, task.ks, rows)
         for name in names:
             table[name][title] = values[name]
     return table
 
 
-def _counts(
-    task: RankingTask, part: PerQuery, query: Items, gallery: Items, kind: str
-) -> dict[str, Any]:
+def _counts(task: RankingTask, part: PerQuery, query: Items, gallery: Items) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "n_query": len(query),
         "n_gallery": len(gallery),
@@ -248,10 +239,9 @@ def _counts(
         counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
     if "map" in part.values:
         counts["n_queries_without_relevant"] = int(np.isnan(part.values["map"]).sum())
-    if kind == "multi":
-        assert query.labels is not None and gallery.labels is not None
-        counts["n_empty_labels_query"] = int((query.labels.sum(axis=1) == 0).sum())
-        counts["n_empty_labels_gallery"] = int((gallery.labels.sum(axis=1) == 0).sum())
+    for role, items in (("query", query), ("gallery", gallery)):
+        if task.kind == "multi" and items.labels is not None:
+            counts[f"n_empty_labels_{role}"] = int((items.labels.sum(axis=1) == 0).sum())
     smallest = int(task.sizes.min())
     counts["k_clipped"] = {str(k): smallest for k in task.ks if k > smallest}
     return counts
@@ -279,14 +269,10 @@ def top_k(
     """
     (k,) = check_ks([k])
     of_query, of_gallery = groups or (None, None)
-    queries = check_items(Items(query_ids, groups=of_query), "query", "none", 0)
-    galleries = check_items(Items(gallery_ids, groups=of_gallery), "gallery", "none", 0)
-    direction = "aa" if exclude_self else "ab"
-    task = make_task(direction, queries, galleries, "none", (k,))
-    _check_not_empty(task, queries)
-    q = fixed_point(query, "query embeddings", queries.ids)
-    g = fixed_point(gallery, "gallery embeddings", galleries.ids)
-    check_widths(q, g, "embeddings")
+    items = Items(query_ids, groups=of_query), Items(gallery_ids, groups=of_gallery)
+    queries, galleries = check_sets(*items, "none", 0)
+    task = make_task("aa" if exclude_self else "ab", queries, galleries, "none", (k,))
+    q, g = _codes(query, gallery, queries, galleries)
     k = min(k, int(task.sizes.min()))
     by_id = positions_of(galleries.ids, np.sort(galleries.ids))
     if index != "exact":

@@ -31,14 +31,10 @@ class Gallery:
 
     def __post_init__(self) -> None:
         self.vectors = np.asarray(self.vectors)  # a plain view of a memory map: nothing is read
-        squares = [
-            np.einsum("ij,ij->i", block, block)
-            for block in (
-                self.vectors[start : start + _ROWS].astype(np.float64)
-                for start in range(0, len(self.vectors), _ROWS)
-            )
-        ]
-        self._inverse = (1 / np.sqrt(np.concatenate(squares))).astype(np.float32)
+        starts = range(0, len(self.vectors), _ROWS)
+        blocks = (self.vectors[start : start + _ROWS].astype(np.float64) for start in starts)
+        lengths = np.concatenate([np.linalg.norm(block, axis=1) for block in blocks])
+        self._inverse = (1 / lengths).astype(np.float32)
 
     def nearest(
         self, query: np.ndarray, k: int, left_out: np.ndarray | None = None
@@ -64,16 +60,13 @@ class Gallery:
         # most the bound below it: twice the bound below the k-th rough score.
         least = np.float64(np.partition(rough, len(rough) - k)[len(rough) - k])
         near = np.flatnonzero(rough >= least - 2 * error_bound(len(code[0])))
-        scores = np.concatenate(
-            [self._exact(code, near[start : start + _ROWS]) for start in range(0, len(near), _ROWS)]
-        )
+        scores = np.empty(len(near), np.float32)
+        for start in range(0, len(near), _ROWS):
+            part = near[start : start + _ROWS]
+            codes = fixed_point(self.vectors[part], "gallery embeddings")
+            scores[start : start + _ROWS] = exact_scores(code, codes, np.arange(len(part))[None])
         order = np.lexsort((self.ids[near], -scores))[:k]
         return near[order], scores[order]
-
-    def _exact(self, code: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Cosines (n,) float32 of the items at ``rows``, those of ``tiles.score_tile``."""
-        codes = fixed_point(self.vectors[rows], "gallery embeddings")
-        return exact_scores(code, codes, np.arange(len(rows))[None])[0]
 
 
 def scale_rows(vectors: np.ndarray) -> np.ndarray:

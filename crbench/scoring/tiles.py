@@ -15,7 +15,7 @@ Tiles keep one padded shape all the same: memory stays bounded and the work of r
 
 from __future__ import annotations
 
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,12 +25,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from crbench.errors import UserError
+from crbench.machine import cores
 
 QUERY_TILE, GALLERY_TILE = 128, 1024
 GRID_BITS = 26
 _ROWS = 2048  # rows normalised at a time: bounds the float64 copies
 
-Map = Callable[[Callable[[Any], None], Iterable[Any]], None]
+Map = Callable[[Callable[[Any], None], Iterable[Any]], object]
 
 
 def fixed_point(embeddings: np.ndarray, name: str, ids: np.ndarray | None = None) -> np.ndarray:
@@ -121,34 +122,14 @@ def workers(threads: int | None = None) -> Iterator[Map]:
     BLAS keeps to one thread meanwhile: its own threads wait for each other actively, which made a
     product ten times slower on cores shared with other work.
     """
-    count = usable_cores() if threads is None else threads
+    count = cores() if threads is None else threads
     if count < 1:
         raise UserError(f"{count} threads", where="threads", fix="give 1 or more")
-    if count == 1:
-        with one_blas_thread():
-            yield _run_here
-        return
-    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
-
-        def run(function: Callable[[Any], None], arguments: Iterable[Any]) -> None:
-            for _ in pool.map(function, arguments):
-                pass
-
-        yield run
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:  # starts no thread before it is used
+        mapped = map if count == 1 else pool.map
+        yield lambda function, arguments: deque(mapped(function, arguments), maxlen=0)
 
 
 def one_blas_thread() -> threadpool_limits:
     """Context in which matrix products run on the calling thread alone."""
     return threadpool_limits(limits=1, user_api="blas")
-
-
-def _run_here(function: Callable[[Any], None], arguments: Iterable[Any]) -> None:
-    for argument in arguments:
-        function(argument)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

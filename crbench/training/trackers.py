@@ -80,7 +80,7 @@ ADAPTERS: dict[str, Callable[[RunFolder, RunInfo, int], Tracker]] = {
     "wandb": WandB,
     "trackio": Trackio,
 }
-BROKEN = (Exception, SystemExit)  # some libraries end the process where they cannot log in
+_BROKEN = (Exception, SystemExit)  # some libraries end the process where they cannot log in
 
 
 def check_trackers(names: Iterable[str]) -> None:
@@ -121,7 +121,7 @@ class Trackers:
         for name in self.names:
             try:
                 self.live[name] = ADAPTERS[name](self.run, self.info, epochs_done)
-            except BROKEN as error:
+            except _BROKEN as error:
                 self._warn(name, error)
 
     def log(self, line: Mapping[str, Any]) -> None:
@@ -136,7 +136,7 @@ class Trackers:
         for name, tracker in list(self.live.items()):
             try:
                 do(tracker)
-            except BROKEN as error:
+            except _BROKEN as error:
                 del self.live[name]
                 self._warn(name, error)
 

@@ -1,12 +1,21 @@
-"""The shared encoder: filled-up context entries count for nothing."""
+"""The shared encoder: filled-up context entries count for nothing, its copies move slowly."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from crbench.models.base import Step
-from crbench.models.ema import EMATable
-from crbench.models.encoder import Encoder, EncoderTable, normalised, pool
+from crbench.models.encoder import (
+    EMATable,
+    Encoder,
+    EncoderTable,
+    frozen_copy,
+    momentum,
+    normalised,
+    pool,
+    update_copy,
+)
 from crbench.models.masking import MaskTable, draw_blocks
 
 TABLE = EncoderTable(
@@ -62,3 +71,42 @@ def test_normalised_tokens_have_no_mean_and_unit_variance() -> None:
     assert tokens.dtype == torch.float32
     torch.testing.assert_close(tokens.mean(-1), torch.zeros(3, 5), atol=1e-5, rtol=0)
     torch.testing.assert_close(tokens.var(-1, correction=0), torch.ones(3, 5), atol=1e-3, rtol=0)
+
+
+def test_momentum_is_linear_from_start_to_end() -> None:
+    table = EMATable()
+    at = [momentum(table, Step(i, 0, 100, 0)) for i in (0, 25, 50, 99)]
+    assert at == [0.996, 0.997, 0.998, 0.996 + 0.004 * 0.99]
+
+
+def test_update_moves_every_parameter_by_its_share() -> None:
+    torch.manual_seed(0)
+    online = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    target = frozen_copy(online)
+    with torch.no_grad():
+        for parameter in online.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    expected = [
+        0.9 * t.double() + 0.1 * o.double()
+        for t, o in zip(target.parameters(), online.parameters(), strict=True)
+    ]
+    update_copy(target, online, 0.9)
+    for found, value in zip(target.parameters(), expected, strict=True):
+        torch.testing.assert_close(found.double(), value, rtol=1e-6, atol=1e-7)
+
+
+def test_a_momentum_of_one_changes_nothing() -> None:
+    online = nn.Linear(3, 4)
+    target = frozen_copy(online)
+    before = [p.clone() for p in target.parameters()]
+    nn.init.zeros_(online.weight)
+    update_copy(target, online, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, target.parameters(), strict=True))
+
+
+def test_copies_share_no_memory_and_take_no_gradient() -> None:
+    online = nn.Linear(3, 4)
+    target = frozen_copy(online)
+    assert not any(p.requires_grad for p in target.parameters())
+    assert all(p.requires_grad for p in online.parameters())
+    assert target.weight.data_ptr() != online.weight.data_ptr()

@@ -8,9 +8,16 @@ from small_sets import ids_of, make, pairs
 
 from crbench.errors import UserError
 from crbench.scoring import Items, score_directions, top_k
-from crbench.scoring.approximate import measure_candidates, recall, score_approximately
-from crbench.scoring.index import INDEX_KINDS, Candidates, Index, exact_scores
+from crbench.scoring.index import (
+    INDEX_KINDS,
+    Candidates,
+    Index,
+    exact_scores,
+    measure_candidates,
+    recall,
+)
 from crbench.scoring.metrics import make_task
+from crbench.scoring.score import score_approximately
 from crbench.scoring.tiles import fixed_point, score_tile, workers
 from crbench.words import DIRECTIONS
 
