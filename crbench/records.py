@@ -179,7 +179,7 @@ class Record(Strict):
 def write_record(path: str | Path, record: Record) -> None:
     """Write a record atomically, checked once more as it will be read."""
     data = record.model_dump(mode="json", by_alias=True)
-    _check_names(parse(Record, data, where=str(path)), path)
+    _checked(data, path)
     write_json(path, data)
 
 
@@ -200,35 +200,35 @@ def read_record(path: str | Path) -> Record:
     while version < VERSION:
         data = UPGRADES[version](data)
         version = data["version"]
-    record = parse(Record, data, where=str(path))
-    _check_names(record, path)
-    return record
+    return _checked(data, path)
 
 
-def _check_names(record: Record, path: str | Path) -> None:
-    """Refuse names that would lead elsewhere as a path or be taken for an option of a command.
+def _checked(data: dict[str, Any], path: str | Path) -> Record:
+    """The record that ``data`` is. Names that would lead elsewhere as a path or be taken for an
+    option of a command are refused.
 
     The names of foreign embeddings may be anything printable: no path or command is made of them.
     """
+    record = parse(Record, data, where=str(path))
     method, dataset = record.method, record.dataset
-    held = {"dataset.name": dataset.name, "protocol.name": record.protocol.name}
+    plain = {"dataset.name": dataset.name, "protocol.name": record.protocol.name}
+    of_cards: dict[str, MethodEntry | DatasetEntry] = {"dataset.name": dataset}
     if method.kind != "external":
-        held |= {"run": record.run, "method.name": method.name, "method.digest": method.digest}
-        held |= {"method.scale": method.scale}
-    for field, name in held.items():
+        plain |= {"run": record.run, "method.name": method.name, "method.digest": method.digest}
+        plain |= {"method.scale": method.scale}
+        of_cards["method.name"] = method
+    for field, name in plain.items():
         if not _PLAIN.fullmatch(name):
             raise UserError(
                 f"{field}: {name!r} is no plain name (letters, digits and . _ @ - after the first)",
                 where=path,
                 fix="take the record from who made it; crbench wrote no such name",
             )
-    cards = {"dataset.name": (dataset.name, dataset.card)}
-    if method.kind != "external":
-        cards["method.name"] = (method.name, method.card)
-    for field, (name, card) in cards.items():
-        if card.get("name") != name:
+    for field, entry in of_cards.items():
+        if entry.card.get("name") != entry.name:
             raise UserError(
-                f"{field}: '{name}' is not the name in its card, {card.get('name')!r}",
+                f"{field}: '{entry.name}' is not the name in its card, {entry.card.get('name')!r}",
                 where=path,
                 fix="take the record from who made it",
             )
+    return record

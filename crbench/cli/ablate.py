@@ -5,21 +5,14 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crbench.cli.options import (
-    ABLATIONS,
-    AsJson,
-    CacheFile,
-    Device,
-    Overrides,
-    Quiet,
-    Scale,
-    optional,
-    print_json,
-)
+from crbench.cli import options as opt
+
+if TYPE_CHECKING:
+    from crbench.study.ablate import StudySettings
 
 
 class Launcher(enum.StrEnum):
@@ -34,12 +27,11 @@ def ablate_command(
         str, typer.Argument(help="Study card: a name or a .toml file.", show_default=False)
     ],
     dataset: Annotated[
-        str | None,
-        optional(help="Dataset card; the published table's own by default."),
+        str | None, opt.optional(help="Dataset card; the published table's own by default.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings per row: seeds 0 to N − 1.")] = 3,
-    scale: Scale = None,
-    overrides: Overrides = None,
+    scale: opt.Scale = None,
+    overrides: opt.Overrides = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would run and how long it takes, and stop.")
     ] = False,
@@ -49,22 +41,21 @@ def ablate_command(
     launcher: Annotated[Launcher, typer.Option(help="Where the runs are made.")] = Launcher.local,
     max_jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
     threads: Annotated[
-        int | None, optional(min=1, help="CPU threads of each run; cores / jobs.")
+        int | None, opt.optional(min=1, help="CPU threads of each run; cores / jobs.")
     ] = None,
     slurm: Annotated[
         list[str] | None,
-        optional(
+        opt.optional(
             metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
         ),
     ] = None,
-    device: Device = "auto",
-    cache: CacheFile = None,
+    device: opt.Device = "auto",
+    cache: opt.CacheFile = None,
     out: Annotated[
-        Path | None,
-        optional(help=f"Folder of the table; {ABLATIONS}/DATASET."),
+        Path | None, opt.optional(help=f"Folder of the table; {opt.ABLATIONS}/DATASET.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Make a table of the paper: run what is missing, then write it beside the published one.
 
@@ -73,15 +64,29 @@ def ablate_command(
     """
     from crbench.cards import load_dataset
     from crbench.errors import UserError
-    from crbench.study.ablate import run_study, shelf_of
+    from crbench.study.ablate import StudySettings, cache_at_hand, run_study, shelf_of
     from crbench.study.cards import load_study
     from crbench.study.pages import check_place, study_command
 
     card = load_study(study)
     name = dataset or card.datasets[0]
     title = load_dataset(name).name
-    folder = out or ABLATIONS / title
-    sets = tuple(overrides or ())
+    folder = out or opt.ABLATIONS / title
+    settings = StudySettings(
+        card,
+        name,
+        scale=scale,
+        seeds=seeds,
+        overrides=tuple(overrides or ()),
+        cache=cache,
+        device=device,
+        threads=threads,
+        launcher=launcher.value,
+        max_jobs=max_jobs,
+        options=_slurm_options(slurm),
+        out=folder,
+        quiet=quiet or as_json,
+    )
     if card.kind == "profile":
         if plan or table:
             raise UserError(
@@ -89,48 +94,38 @@ def ablate_command(
                 where="--plan" if plan else "--table",
                 fix="leave it out",
             )
-        _cost(card, name, scale, sets, device, threads, folder, as_json)
+        _cost(settings, as_json)
         return
     if plan:
-        _plan(card, name, scale, seeds, sets, cache, device, threads, max_jobs, folder, as_json)
+        _plan(settings, as_json)
         return
     if out is None:
-        check_place(folder / f"{card.name}.md", study_command(card, title, scale, sets))
-    codes: dict[str, int] = {}
-    if not table:
-        codes = run_study(
-            card,
-            name,
-            scale=scale,
-            seeds=seeds,
-            overrides=sets,
-            cache=cache,
-            device=device,
-            threads=threads,
-            launcher=launcher.value,
-            max_jobs=max_jobs,
-            options=_slurm_options(slurm),
-            out=folder,
-            quiet=quiet or as_json,
+        check_place(
+            folder / f"{card.name}.md", study_command(card, title, scale, settings.overrides)
         )
+    codes = {} if table else run_study(settings)
     from crbench.draw.study import write_picture
     from crbench.study.pages import write_study
     from crbench.study.table import study_json, study_table
 
-    shelf, _ = shelf_of(name, cache, folder, need_cache=False)
-    measured = study_table(card, shelf, scale=scale, seeds=seeds, overrides=sets)
+    shelf = shelf_of(settings, cache_at_hand(settings))
+    measured = study_table(card, shelf, scale=scale, seeds=seeds, overrides=settings.overrides)
     paths = write_study(measured, folder)
     if measured.record:
         paths.append(write_picture(measured, folder))
     if as_json:
-        print_json(study_json(measured))
+        opt.print_json(study_json(measured))
     else:
         from crbench.study.terminal import print_study
 
         print_study(measured)
-        print("written: " + ", ".join(str(path) for path in paths))
+        _print_written(paths)
     if any(codes.values()):
         raise typer.Exit(1)
+
+
+def _print_written(paths: list[Path]) -> None:
+    print("written: " + ", ".join(map(str, paths)))
 
 
 def _slurm_options(items: list[str] | None) -> dict[str, str]:
@@ -145,65 +140,44 @@ def _slurm_options(items: list[str] | None) -> dict[str, str]:
     return options
 
 
-def _plan(
-    card: Any,
-    name: str,
-    scale: str | None,
-    seeds: int,
-    sets: tuple[str, ...],
-    cache: Path | None,
-    device: str,
-    threads: int | None,
-    max_jobs: int,
-    folder: Path,
-    as_json: bool,
-) -> None:
-    from crbench.machine import cores
-    from crbench.study.ablate import shelf_of
-    from crbench.study.cards import study_jobs
-    from crbench.study.estimate import cache_or_none, plan_runs
-
-    shelf, path = shelf_of(name, cache, folder, need_cache=False)
-    jobs = study_jobs(card, name, scale, seeds, sets)
-    each = threads or max(1, cores() // max_jobs)
-    data = cache_or_none(path, name, cache)
-    lines = plan_runs(jobs, shelf, data, device=device, threads=each)
-    if as_json:
-        print_json([vars(line) for line in lines])
-        return
+def _plan(settings: StudySettings, as_json: bool) -> None:
+    from crbench.study.ablate import cache_at_hand, shelf_of
+    from crbench.study.estimate import plan_runs
     from crbench.study.terminal import print_plan
 
-    print_plan(card, name, lines, max_jobs, each)
+    data = cache_at_hand(settings)
+    shelf = shelf_of(settings, data)
+    threads = settings.threads_each
+    lines = plan_runs(settings.jobs, shelf, data, device=settings.device, threads=threads)
+    if as_json:
+        opt.print_json([vars(line) for line in lines])
+    else:
+        print_plan(settings.study, settings.dataset, lines, settings.max_jobs, threads)
 
 
-def _cost(
-    card: Any,
-    dataset: str,
-    scale: str | None,
-    sets: tuple[str, ...],
-    device: str,
-    threads: int | None,
-    folder: Path,
-    as_json: bool,
-) -> None:
-    from rich.progress import track
-
+def _cost(settings: StudySettings, as_json: bool) -> None:
+    from crbench.progress import watched
+    from crbench.study.cards import option_words
     from crbench.study.cost import print_profile, published_cost, write_cost
 
     rows = []
-    for row in track(card.rows, description="profiles", disable=as_json, transient=True):
-        words = [row.method, dataset, *(["--scale", scale] if scale else [])]
-        words += [word for item in (*row.set, *sets) for word in ("--set", item)]
-        words += ["--device", device, *(["--threads", str(threads)] if threads else [])]
-        published = published_cost(row.printed.get("method", ""), dataset)
+    for row in watched(settings.study.rows, "profiles", quiet=settings.quiet):
+        options = {
+            "--scale": settings.scale,
+            "--set": [*row.set, *settings.overrides],
+            "--device": settings.device,
+            "--threads": settings.threads,
+        }
+        words = [row.method, settings.dataset, *option_words(options)]
+        published = published_cost(row.printed.get("method", ""), settings.dataset)
         rows.append({"row": row.name, **_profile_apart(words), "published": published})
-    paths = write_cost(card, rows, dataset, folder)
+    paths = write_cost(settings.study, rows, settings.dataset, settings.out)
     if as_json:
-        print_json(rows)
+        opt.print_json(rows)
         return
     for figures in rows:
         print_profile(figures)
-    print("written: " + ", ".join(str(path) for path in paths))
+    _print_written(paths)
 
 
 def _profile_apart(words: list[str]) -> dict[str, Any]:

@@ -11,20 +11,15 @@ from typer.core import TyperGroup
 
 from crbench.cli.ablate import ablate_command
 from crbench.cli.caches import cache_app
-from crbench.cli.demo import demo_command
-from crbench.cli.doctor import doctor_command
 from crbench.cli.embed import embed_command
 from crbench.cli.evaluate import evaluate_command
-from crbench.cli.grid import grid_command
 from crbench.cli.hub import hub_app
-from crbench.cli.leaderboard import leaderboard_command
-from crbench.cli.list_cards import list_command
-from crbench.cli.map import map_command
+from crbench.cli.pictures import grid_command, map_command
 from crbench.cli.profile import profile_command
-from crbench.cli.report import report_command
 from crbench.cli.reproduce import reproduce_command
-from crbench.cli.search import search_command
-from crbench.cli.serve import serve_command
+from crbench.cli.results import leaderboard_command, report_command
+from crbench.cli.search import search_command, serve_command
+from crbench.cli.start import demo_command, doctor_command, list_command
 from crbench.cli.train import train_command
 from crbench.errors import UserError
 

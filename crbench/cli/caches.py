@@ -7,15 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import (
-    AsJson,
-    DatasetScale,
-    Overrides,
-    Quiet,
-    check_picture,
-    optional,
-    print_json,
-)
+from crbench.cli import options as opt
 
 cache_app = typer.Typer(
     no_args_is_help=True,
@@ -42,37 +34,32 @@ def _cache_path(cache: str, scale: str | None) -> Path:
 @cache_app.command("build", epilog="Example: crbench cache build landsat7-pan-ms --source DIR")
 def build_command(
     card: Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")],
-    source: Annotated[
-        Path | None,
-        optional(help="Folder or archive of the raw data."),
-    ] = None,
+    source: Annotated[Path | None, opt.optional(help="Folder or archive of the raw data.")] = None,
     form: Annotated[
         str | None,
-        optional(
+        opt.optional(
             "--from",
             metavar="folders|hdf5|torchgeo",
             help="How your own pairs lie, where the card does not say it.",
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        optional(help="Cache file instead of the default place."),
+        Path | None, opt.optional(help="Cache file instead of the default place.")
     ] = None,
-    scale: DatasetScale = None,
-    overrides: Overrides = None,
+    scale: opt.DatasetScale = None,
+    overrides: opt.Overrides = None,
     members: Annotated[
         str | None,
-        optional(
+        opt.optional(
             metavar="FILE|all",
             help="BigEarthNet: other patches than BEN-14K's, a list of names or all facts.",
         ),
     ] = None,
     allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Go on without pairs that lack a file."),
+        bool, typer.Option("--allow-missing", help="Go on without pairs that lack a file.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished cache.")] = False,
-    quiet: Quiet = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Read the raw data once into a verified cache; goes on where an earlier build stopped."""
     from crbench.cards import load_dataset
@@ -88,7 +75,9 @@ def build_command(
 
 
 @cache_app.command("verify", epilog="Example: crbench cache verify ben-14k-twin")
-def verify_command(cache: CacheOrCard, scale: DatasetScale = None, quiet: Quiet = False) -> None:
+def verify_command(
+    cache: CacheOrCard, scale: opt.DatasetScale = None, quiet: opt.Quiet = False
+) -> None:
     """Read everything again: damage by array and sample; duplicates, neighbours, odd patches."""
     from crbench.data.cache.verify import examine_cache
     from crbench.errors import UserError
@@ -107,13 +96,15 @@ def verify_command(cache: CacheOrCard, scale: DatasetScale = None, quiet: Quiet 
 
 
 @cache_app.command("info", epilog="Example: crbench cache info ben-14k-twin")
-def info_command(cache: CacheOrCard, scale: DatasetScale = None, as_json: AsJson = False) -> None:
+def info_command(
+    cache: CacheOrCard, scale: opt.DatasetScale = None, as_json: opt.AsJson = False
+) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
     from crbench.data.cache.reading import cache_info
 
     facts = cache_info(_cache_path(cache, scale))
     if as_json:
-        print_json(facts)
+        opt.print_json(facts)
         return
     for line in info_lines(facts):
         print(line)
@@ -170,11 +161,11 @@ def preview_command(
     cache: CacheOrCard,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("preview.png"),
     pairs: Annotated[int, typer.Option(min=1, max=100, help="Pairs to show.")] = 12,
-    scale: DatasetScale = None,
+    scale: opt.DatasetScale = None,
 ) -> None:
     """Write a PNG of pairs: both sensors side by side with their labels."""
     from crbench.data.cache.reading import open_cache
     from crbench.draw.preview import pair_sheet
 
-    check_picture(out)
+    opt.check_picture(out)
     print(pair_sheet(open_cache(_cache_path(cache, scale)), out, n=pairs))

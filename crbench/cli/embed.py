@@ -7,27 +7,25 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import CacheFile, Device, Quiet, Seed, optional, refuse_options
+from crbench.cli import options as opt
 from crbench.errors import UserError
 
 
 def embed_command(
     run: Annotated[
-        Path | None,
-        typer.Argument(help="Run folder, as written by train.", show_default=False),
+        Path | None, typer.Argument(help="Run folder, as written by train.", show_default=False)
     ] = None,
     images: Annotated[
         Path | None,
-        optional(metavar="DIR|CACHE", help="Embed these instead of the run's dataset."),
+        opt.optional(metavar="DIR|CACHE", help="Embed these instead of the run's dataset."),
     ] = None,
-    modality: Annotated[str | None, optional(help="a or b: what a folder holds.")] = None,
+    modality: Annotated[str | None, opt.optional(help="a or b: what a folder holds.")] = None,
     encoder: Annotated[
-        str | None,
-        optional(metavar="timm:NAME", help="A frozen encoder instead of a run."),
+        str | None, opt.optional(metavar="timm:NAME", help="A frozen encoder instead of a run.")
     ] = None,
     weights: Annotated[
         Path | None,
-        optional(
+        opt.optional(
             metavar="FILE|last|best",
             help="Of an encoder: .safetensors or .pth; of a run: last, or those of --keep-best.",
         ),
@@ -35,15 +33,12 @@ def embed_command(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="The encoder untrained, from --seed.")
     ] = False,
-    dataset: Annotated[str | None, optional(help="Dataset card for the encoder.")] = None,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        optional(help="File instead of the usual place."),
-    ] = None,
-    cache: CacheFile = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
+    dataset: Annotated[str | None, opt.optional(help="Dataset card for the encoder.")] = None,
+    seed: opt.Seed = 0,
+    out: Annotated[Path | None, opt.optional(help="File instead of the usual place.")] = None,
+    cache: opt.CacheFile = None,
+    device: opt.Device = "auto",
+    quiet: opt.Quiet = False,
 ) -> None:
     """Embed a run's dataset, other images with a run, or a dataset with a frozen encoder."""
     with_run = {"--images": images, "--modality": modality}
@@ -51,9 +46,9 @@ def embed_command(
     if (run is None) == (encoder is None):
         raise UserError("name a run folder, or an --encoder and its --dataset", where="embed")
     if encoder:
-        refuse_options(with_run, "goes with a run alone")
+        opt.refuse_options(with_run, "goes with a run alone")
     else:
-        refuse_options(with_encoder, "goes with --encoder alone")
+        opt.refuse_options(with_encoder, "goes with --encoder alone")
     if run is not None and weights is not None and str(weights) not in ("last", "best"):
         raise UserError("--weights goes with --encoder alone", fix="of a run: last or best")
     if encoder is not None:
@@ -80,6 +75,6 @@ def embed_command(
         from crbench.embedding.embedder import embed_run
         from crbench.run.opened import open_run
 
-        refuse_options({"--modality": modality, "--out": out}, "goes with --images alone")
+        opt.refuse_options({"--modality": modality, "--out": out}, "goes with --images alone")
         opened = open_run(run, cache=cache, weights=str(weights or "last"))
         print(embed_run(opened, device=device, quiet=quiet))

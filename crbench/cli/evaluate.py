@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import (
-    AsJson,
-    CacheFile,
-    Device,
-    Quiet,
-    Weights,
-    check_picture,
-    optional,
-    print_json,
-    refuse_options,
-)
+from crbench.cli import options as opt
 from crbench.errors import UserError
 
 
@@ -32,60 +22,58 @@ def evaluate_command(
         ),
     ],
     dataset: Annotated[
-        str | None,
-        optional(help="Dataset card of a file of embeddings."),
+        str | None, opt.optional(help="Dataset card of a file of embeddings.")
     ] = None,
     name: Annotated[
-        str | None,
-        optional(help="What a file of embeddings goes by on boards."),
+        str | None, opt.optional(help="What a file of embeddings goes by on boards.")
     ] = None,
     compare: Annotated[
         list[Path] | None,
-        optional(
+        opt.optional(
             metavar="PATH",
             help="Compare with this run or file on the same queries; repeatable, or a pattern.",
         ),
     ] = None,
     protocol: Annotated[
-        str | None,
-        optional(help="Protocol of the dataset card, not its default."),
+        str | None, opt.optional(help="Protocol of the dataset card, not its default.")
     ] = None,
-    cache: CacheFile = None,
+    cache: opt.CacheFile = None,
     out: Annotated[
-        Path | None,
-        optional(help="Record file instead of the usual place."),
+        Path | None, opt.optional(help="Record file instead of the usual place.")
     ] = None,
-    device: Device = "auto",
-    grid: Annotated[
-        Path | None,
-        optional(help="Also write a PNG of retrievals there."),
-    ] = None,
+    device: opt.Device = "auto",
+    grid: Annotated[Path | None, opt.optional(help="Also write a PNG of retrievals there.")] = None,
     approximate: Annotated[
         str | None,
-        optional(
+        opt.optional(
             metavar="ivf|hnsw",
             help="Search the top k by this index of FAISS; no mAP, and the record is marked.",
         ),
     ] = None,
-    weights: Weights = "last",
+    weights: opt.Weights = "last",
     probe: Annotated[
         bool, typer.Option("--probe", help="Add a linear probe, a supervised reference.")
     ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Score a run or anyone's embeddings in four directions; leaves one record JSON.
 
     With --compare: the differences of two, paired by query, and whether they are significant.
     """
-    check_picture(grid)
+    opt.check_picture(grid)
+    shared: dict[str, Any] = {
+        "dataset": dataset,
+        "protocol": protocol,
+        "cache": cache,
+        "out": out,
+        "device": device,
+        "quiet": quiet or as_json,
+    }
     if compare:
         alone = {"--name": name, "--grid": grid, "--approximate": approximate, "--probe": probe}
-        refuse_options(alone, "does not go with --compare", fix="leave one of them out")
-        print_comparison(
-            paths, compare, dataset=dataset, protocol=protocol, cache=cache, out=out,
-            device=device, quiet=quiet or as_json, as_json=as_json,
-        )  # fmt: skip
+        opt.refuse_options(alone, "does not go with --compare", fix="leave one of them out")
+        _compare(paths, compare, shared, as_json)
         return
     from crbench.evaluation.evaluate import evaluate as run_evaluate
     from crbench.run.devices import joined
@@ -100,20 +88,8 @@ def evaluate_command(
     if grid is not None and run.is_file():
         raise UserError("a grid is drawn of a run", where=run, fix="leave out --grid")
     with joined() as ranks:
-        record = run_evaluate(
-            run,
-            dataset=dataset,
-            name=name,
-            protocol=protocol,
-            cache=cache,
-            out=out,
-            device=device,
-            approximate=approximate,
-            probe=probe,
-            ranks=ranks,
-            quiet=quiet or as_json,
-            weights=weights,
-        )
+        more: dict[str, Any] = {"approximate": approximate, "weights": weights, "probe": probe}
+        record = run_evaluate(run, name=name, ranks=ranks, **shared, **more)
     if not ranks.first:
         return
     if as_json:
@@ -129,29 +105,16 @@ def evaluate_command(
         print(run_grid(run, grid, record=record, cache=cache))
 
 
-def print_comparison(
-    a: list[Path],
-    b: list[Path],
-    *,
-    dataset: str | None,
-    protocol: str | None,
-    cache: Path | None,
-    out: Path | None,
-    device: str,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def _compare(a: list[Path], b: list[Path], shared: dict[str, Any], as_json: bool) -> None:
     """Compare, print the table or JSON, and write the JSON to ``out`` if given."""
     from crbench.board.comparison import comparison_data, print_comparison_table
     from crbench.evaluation.compare import compare_runs
     from crbench.files import write_json
 
-    comparison = compare_runs(
-        a, b, dataset=dataset, protocol=protocol, cache=cache, out=out, device=device, quiet=quiet
-    )
-    if out is not None:
-        write_json(out, comparison_data(comparison))
+    comparison = compare_runs(a, b, **shared)
+    if shared["out"] is not None:
+        write_json(shared["out"], comparison_data(comparison))
     if as_json:
-        print_json(comparison_data(comparison))
+        opt.print_json(comparison_data(comparison))
     else:
         print_comparison_table(comparison)

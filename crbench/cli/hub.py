@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import Run
+from crbench.cli import options as opt
 
 hub_app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,7 @@ _PLACES = "A folder, e.g. ./name, or hf://owner/name."
     "push", epilog="Example: crbench hub push runs/ben-14k/cr-jepa/seed0 hf://owner/name"
 )
 def push_command(
-    run: Run,
+    run: opt.Run,
     dest: Annotated[str, typer.Argument(help=_PLACES, show_default=False)],
     public: Annotated[
         bool, typer.Option("--public", help="Make a new repository public, not private.")

@@ -6,34 +6,23 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import (
-    AsJson,
-    DatasetName,
-    Device,
-    MethodName,
-    Overrides,
-    Scale,
-    Threads,
-    optional,
-    print_json,
-)
+from crbench.cli import options as opt
 
 
 def profile_command(
-    method: MethodName,
-    dataset: DatasetName,
-    scale: Scale = None,
-    overrides: Overrides = None,
-    device: Device = "auto",
-    threads: Threads = None,
+    method: opt.MethodName,
+    dataset: opt.DatasetName,
+    scale: opt.Scale = None,
+    overrides: opt.Overrides = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
     batch: Annotated[
-        int | None,
-        optional(min=1, help="Images per batch of the throughput."),
+        int | None, opt.optional(min=1, help="Images per batch of the throughput.")
     ] = None,
     timed: Annotated[
         bool, typer.Option("--time/--no-time", help="Measure time and memory, or only count.")
     ] = True,
-    as_json: AsJson = False,
+    as_json: opt.AsJson = False,
 ) -> None:
     """What a method costs: parameters by part, operations, latency, throughput and memory.
 
@@ -55,6 +44,6 @@ def profile_command(
     plain = figures["scale"] == "paper" and not overrides  # what the paper's figures are of
     figures["published"] = published_cost(figures["title"], dataset) if plain else []
     if as_json:
-        print_json(figures)
+        opt.print_json(figures)
     else:
         print_profile(figures)

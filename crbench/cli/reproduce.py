@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, Quiet, optional, print_json, refuse_options
+from crbench.cli import options as opt
 
 if TYPE_CHECKING:
     from crbench.records import Record
@@ -25,19 +24,16 @@ def reproduce_command(
         bool, typer.Option("--run", help="Run the commands, and compare the scores.")
     ] = False,
     source: Annotated[
-        Path | None,
-        optional(help="Raw data of a set that is not synthetic."),
+        Path | None, opt.optional(help="Raw data of a set that is not synthetic.")
     ] = None,
     out: Annotated[
-        Path | None,
-        optional(help="Run folder instead of one below runs/again."),
+        Path | None, opt.optional(help="Run folder instead of one below runs/again.")
     ] = None,
     tolerance: Annotated[
-        float | None,
-        optional(min=0, help="Points that scores may differ by. Default: 0.5."),
+        float | None, opt.optional(min=0, help="Points that scores may differ by. Default: 0.5.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Print the commands that make a record again; with --run, run them and compare the scores.
 
@@ -49,8 +45,8 @@ def reproduce_command(
     entry = read_record(record)
     if not run:
         only_run = {"--source": source, "--out": out, "--tolerance": tolerance}
-        refuse_options(only_run, "goes with --run", fix="add --run, or leave it out")
-        print_commands(entry, as_json)
+        opt.refuse_options(only_run, "goes with --run", fix="add --run, or leave it out")
+        _print_commands(entry, as_json)
         return
     most = POINTS if tolerance is None else tolerance
 
@@ -60,23 +56,21 @@ def reproduce_command(
 
     outcome = remake_record(entry, source=source, out=out, quiet=quiet or as_json, say=say)
     if as_json:
-        data = outcome_data(outcome, most)
-        print_json(data)
+        opt.print_json(outcome_data(outcome, most))
     else:
-        print_outcome(outcome, most)
+        _print_outcome(outcome, most)
     if outcome.points > most:
         raise typer.Exit(1)
 
 
-def print_commands(entry: Record, as_json: bool) -> None:
+def _print_commands(entry: Record, as_json: bool) -> None:
     """The commands of a record, or why there are none."""
     import shlex
 
     from crbench.study.commands import command_lines, record_steps
 
     if as_json:
-        lines = command_lines(entry)
-        print(json.dumps({"run": entry.run, "commands": lines}, indent=2, ensure_ascii=False))
+        opt.print_json({"run": entry.run, "commands": command_lines(entry)})
         return
     for words in record_steps(entry):
         print(shlex.join(words))
@@ -99,34 +93,30 @@ def outcome_data(outcome: Outcome, most: float) -> dict[str, Any]:
     }
 
 
-def print_outcome(outcome: Outcome, most: float) -> None:
+def _print_outcome(outcome: Outcome, most: float) -> None:
     """A table of old and new scores, and the verdict in a sentence."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from crbench.board.tables import percent
+    from crbench.board.tables import percent, text_table
+    from crbench.board.terminal import print_notes, terminal_table
     from crbench.words import arrow, title
 
-    console = Console(highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("metric")
-    table.add_column("direction")
-    for column in ("record", "made again", "points"):
-        table.add_column(column, justify="right")
+    console = Console(highlight=False, soft_wrap=True)
     sensors: dict[str, str] = {
         which: entry.name for which, entry in outcome.record.modalities.items()
     }
-    for line in outcome.compared:
-        table.add_row(
+    heads = ["metric", "direction", "record", "made again", "points"]
+    lines = [
+        [
             title(line.metric),
             arrow(line.direction, sensors),
-            percent(line.recorded),
-            percent(line.measured),
+            *map(percent, (line.recorded, line.measured)),
             f"{line.points:.2f}",
-        )
-    console.print(table)
+        ]
+        for line in outcome.compared
+    ]
+    console.print(terminal_table(text_table("", heads, lines, left=heads[:2]), lined=False))
     if outcome.same_scores:
         verdict = "Every score is the same number, to the last digit."
     elif outcome.points <= most:
@@ -134,6 +124,5 @@ def print_outcome(outcome: Outcome, most: float) -> None:
     else:
         verdict = f"The scores differ by up to {outcome.points:.2f} points (tolerance {most:g})."
     console.print(Text(verdict))
-    for difference in outcome.differs():
-        console.print(Text(f"- {difference}", style="dim"), soft_wrap=True)
-    console.print(Text(str(outcome.path)), soft_wrap=True)
+    print_notes(console, outcome.differs())
+    console.print(Text(str(outcome.path)))

@@ -1,24 +1,14 @@
-"""The command that searches in the archive of a run: its answer as a table, JSON, a picture."""
+"""``crbench search`` and ``crbench serve``: the archive of a run, asked here or on a local page."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crbench.cli.options import (
-    AsJson,
-    CacheFile,
-    Device,
-    Quiet,
-    RecordFile,
-    Run,
-    Weights,
-    check_picture,
-    optional,
-    print_json,
-)
+from crbench.cli import options as opt
 
 if TYPE_CHECKING:
     from crbench.archive.archive import Answer, Search
@@ -27,29 +17,28 @@ _STYLES = {True: "green", False: "red", None: ""}
 
 
 def search_command(
-    run: Run,
+    run: opt.Run,
     query: Annotated[
         str,
-        optional(
+        opt.optional(
             metavar="FILE|ID",
             help="Image (GeoTIFF, PNG, JPEG, .npy, .npz) in the run's bands, or id of a pair.",
         ),
     ],
     direction: Annotated[
         str | None,
-        optional(help="aa, bb, ab or ba, query first. Default: ab, or what the image fits."),
+        opt.optional(help="aa, bb, ab or ba, query first. Default: ab, or what the image fits."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Items to find.")] = 20,
     out: Annotated[
-        Path | None,
-        optional(help="Also draw query and items there, .png or .pdf."),
+        Path | None, opt.optional(help="Also draw query and items there, .png or .pdf.")
     ] = None,
-    record: RecordFile = None,
-    cache: CacheFile = None,
-    weights: Weights = "last",
-    device: Device = "auto",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    record: opt.RecordFile = None,
+    cache: opt.CacheFile = None,
+    weights: opt.Weights = "last",
+    device: opt.Device = "auto",
+    as_json: opt.AsJson = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Find the items of a run's archive nearest to an image of your own or to a pair of its set.
 
@@ -60,7 +49,7 @@ def search_command(
     from crbench.draw.strip import answer_strip
     from crbench.records import read_record
 
-    check_picture(out)
+    opt.check_picture(out)
     opened = open_search(
         run,
         cache=cache,
@@ -73,11 +62,58 @@ def search_command(
     if out is not None:
         answer_strip(opened, answer, out)
     if as_json:
-        print_json(_as_data(opened, answer))
+        opt.print_json(_as_data(opened, answer))
         return
     _print_answer(opened, answer)
     if out is not None:
         print(out)
+
+
+def serve_command(
+    run: opt.Run,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free.")
+    ] = 8000,
+    record: opt.RecordFile = None,
+    cache: opt.CacheFile = None,
+    weights: opt.Weights = "last",
+    device: opt.Device = "auto",
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show a run's search as a web page on this machine: pick or upload a query, see neighbours.
+
+    The page listens on 127.0.0.1 alone, and what is uploaded stays in memory. Ctrl-C ends it.
+    """
+    from crbench.serve.start import address, answer_requests, check_installed, listen
+
+    check_installed()
+    from crbench.archive.search import open_search
+    from crbench.records import read_record
+    from crbench.serve.app import application, warm
+
+    listening = listen(port)  # before the long work: a port that is taken is known at once
+    with listening:
+        search = open_search(
+            run,
+            cache=cache,
+            record=read_record(record) if record else None,
+            weights=weights,
+            device=device,
+            quiet=quiet,
+        )
+        warm(search)
+        app = application(search)
+        url = address(listening)
+        print(url, flush=True)
+        if not quiet:
+            print("Ctrl-C ends it", file=sys.stderr)
+        if browser:
+            import webbrowser
+
+            webbrowser.open(url)
+        answer_requests(app, listening)
+        print("\nended; nothing was kept", file=sys.stderr)
 
 
 def _as_data(search: Search, answer: Answer) -> dict[str, Any]:

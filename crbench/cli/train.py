@@ -7,36 +7,24 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import (
-    CacheFile,
-    DatasetName,
-    Device,
-    Epochs,
-    MethodName,
-    Overrides,
-    Quiet,
-    Scale,
-    Seed,
-    Threads,
-    optional,
-)
+from crbench.cli import options as opt
 
 
 def train_command(
-    method: MethodName,
-    dataset: DatasetName,
-    scale: Scale = None,
-    overrides: Overrides = None,
-    epochs: Epochs = None,
-    seed: Seed = 0,
-    device: Device = "auto",
+    method: opt.MethodName,
+    dataset: opt.DatasetName,
+    scale: opt.Scale = None,
+    overrides: opt.Overrides = None,
+    epochs: opt.Epochs = None,
+    seed: opt.Seed = 0,
+    device: opt.Device = "auto",
     out: Annotated[
-        Path | None, optional(help="Run folder instead of the usual one under runs.")
+        Path | None, opt.optional(help="Run folder instead of the usual one under runs.")
     ] = None,
-    cache: CacheFile = None,
+    cache: opt.CacheFile = None,
     bands: Annotated[
         list[str] | None,
-        optional(
+        opt.optional(
             metavar="a=VH,VV",
             help="Bands of a sensor that the model sees, in its order; repeatable.",
         ),
@@ -45,7 +33,7 @@ def train_command(
         str, typer.Option(help="Pixels in memory, streamed, or auto: in memory if they fit.")
     ] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
-    threads: Threads = None,
+    threads: opt.Threads = None,
     eval_every: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score the validation split every N epochs.")
     ] = 0,
@@ -54,7 +42,7 @@ def train_command(
     ] = 1,
     keep_best: Annotated[
         str | None,
-        optional(
+        opt.optional(
             metavar="METRIC",
             help="Keep the weights of the best epoch too, by --eval-every, e.g. map.",
         ),
@@ -65,12 +53,12 @@ def train_command(
     ] = False,
     track: Annotated[
         list[str] | None,
-        optional(
+        opt.optional(
             metavar="tensorboard|wandb|trackio",
             help="Log there too, beside metrics.jsonl; repeatable.",
         ),
     ] = None,
-    quiet: Quiet = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Train a method on a dataset's cache; leaves a run folder with weights and metrics.
 

@@ -62,25 +62,16 @@ def _pack(run_path: str | Path, out: Path, readme: str) -> Path:
     """Write the files of a finished, sound run into the new folder ``out``."""
     run = RunFolder(Path(run_path))
     info = run.finished()
-    for which, digest in run.digests().items():
-        if info.digests.get(which, digest) != digest:
-            raise UserError(
-                "the weights are damaged: they are not those that training wrote",
-                where=RunFolder(run.path, which).weights,
-                fix="train the run again",
-            )
-    records = sorted(run.path.glob("record*.json"))
-    for record in records:
-        _check_record(record, info)
+    _check_files(run, info, run.path)
     _check_free(out)
     out.mkdir(parents=True, exist_ok=True)
     clean = info.model_copy(update={"cache": f"caches/{Path(info.cache).name}"})
     write_json(out / "run.json", clean.model_dump(mode="json"))
     write_text(out / "card.toml", card_toml(info.method_card))
     write_text(out / "README.md", readme)
-    plain = [path for path in (run.metrics, *records) if path.is_file()]
-    for path in [*plain, *run.path.glob("weights*.safetensors")]:
-        if _SHARED.fullmatch(path.name):
+    for path in run.path.iterdir():
+        made = (out / path.name).exists()  # by the lines above
+        if _SHARED.fullmatch(path.name) and path.is_file() and not made:
             with atomic_path(out / path.name) as temporary:
                 shutil.copyfile(path, temporary)
     return out
@@ -146,34 +137,38 @@ def _take(source: Path, out: Path) -> None:
 
 
 def _check_run(run: RunFolder, source: Path) -> None:
+    """Whether weights and records are those of run.json, and its method is one of ours."""
     from crbench.models.registry import check_class
     from crbench.run.opened import model_statement
 
     info = run.finished()
     check_class(info.method_card, source / "run.json")
-    for which, digest in run.digests().items():
+    for which in run.digests():
         weights = RunFolder(run.path, which).weights
         if model_statement(weights)["method"] != info.method:
             raise UserError(
                 "these weights are of another card than run.json", where=source / weights.name
             )
+    _check_files(run, info, source)
+
+
+def _check_files(run: RunFolder, info: RunInfo, source: Path) -> None:
+    for which, digest in run.digests().items():
         if info.digests.get(which, digest) != digest:
             raise UserError(
-                "these weights are not those that training wrote", where=source / weights.name
+                "the weights are damaged: they are not those that training wrote",
+                where=source / RunFolder(run.path, which).weights.name,
+                fix="train the run again, or fetch it again",
             )
-    for record in run.path.glob("record*.json"):
-        _check_record(record, info)
-
-
-def _check_record(path: Path, info: RunInfo) -> None:
-    record = read_record(path)
-    seed = record.training.seed if record.training else None
-    if (record.method.card, seed) != (info.method, info.seed):
-        raise UserError(
-            "this record is of another run",
-            where=path,
-            fix="run `crbench evaluate` on this run again, or move the record away",
-        )
+    for path in run.path.glob("record*.json"):
+        record = read_record(path)
+        seed = record.training.seed if record.training else None
+        if (record.method.card, seed) != (info.method, info.seed):
+            raise UserError(
+                "this record is of another run",
+                where=source / path.name,
+                fix="run `crbench evaluate` on this run again, or move the record away",
+            )
 
 
 def _check_free(path: Path) -> None:

@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crbench.cards import load_dataset
-from crbench.data.cache.reading import default_path
+from crbench.data.cache.reading import Cache, default_path
 from crbench.errors import UserError, unknown
 from crbench.files import atomic_path
 from crbench.machine import cores
@@ -52,72 +52,91 @@ def run_states(jobs: Sequence[Job], shelf: Shelf, root: Path = RUNS) -> list[Run
     return result
 
 
-def shelf_of(
-    dataset: str, cache: Path | None, out: Path, root: Path = RUNS, *, need_cache: bool = True
-) -> tuple[Shelf, Path]:
-    """The records at hand for a dataset, and its cache; with the pixels of that cache if needed."""
-    card = load_dataset(dataset)
-    path = cache or default_path(card)
-    digest = None
-    if need_cache or path.is_file():
-        data = open_dataset(dataset, cache)
-        card, digest = data.card, data.digest
-    shelf = Shelf(card, card.protocol, digest)
-    return shelf.fill([out / "records", _KNOWN, root / card.name]), path
+@dataclass(frozen=True)
+class StudySettings:
+    """A study as a user asks for it.
+
+    ``dataset`` is the name or path of its card, ``seeds`` the trainings of each row, ``scale`` and
+    ``overrides`` are laid over the rows. At most ``max_jobs`` runs are made at once, by
+    ``launcher``, with ``threads`` each; ``options`` are those of the cluster. Records of what is
+    made are copied to ``out``. Numbers out of range are a UserError.
+    """
+
+    study: StudyCard
+    dataset: str
+    out: Path
+    scale: str | None = None
+    seeds: int = 3
+    overrides: tuple[str, ...] = ()
+    cache: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    launcher: str = "local"
+    max_jobs: int = 1
+    options: dict[str, str] = field(default_factory=dict)
+    quiet: bool = False
+    root: Path = RUNS
+
+    def __post_init__(self) -> None:
+        if self.launcher not in _LAUNCHERS:
+            raise unknown("launcher", self.launcher, _LAUNCHERS, where="--launcher")
+        if self.max_jobs < 1:
+            raise UserError(f"max jobs must be 1 or more, not {self.max_jobs}", where="--max-jobs")
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The distinct runs of the study."""
+        return study_jobs(self.study, self.dataset, self.scale, self.seeds, self.overrides)
+
+    @property
+    def threads_each(self) -> int:
+        """CPU threads of each run on this machine."""
+        return self.threads or max(1, cores() // self.max_jobs)
 
 
-def run_study(
-    study: StudyCard,
-    dataset: str,
-    *,
-    scale: str | None = None,
-    seeds: int = 3,
-    overrides: Sequence[str] = (),
-    cache: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    launcher: str = "local",
-    max_jobs: int = 1,
-    options: dict[str, str] | None = None,
-    out: Path,
-    root: Path = RUNS,
-    quiet: bool = False,
-) -> dict[str, int]:
+def cache_at_hand(settings: StudySettings) -> Cache | None:
+    """The cache of a study's dataset where there is one."""
+    path = settings.cache or default_path(load_dataset(settings.dataset))
+    return open_dataset(settings.dataset, settings.cache) if path.is_file() else None
+
+
+def shelf_of(settings: StudySettings, data: Cache | None) -> Shelf:
+    """The records at hand for a study's dataset, of the pixels of its cache if there is one."""
+    card = data.card if data else load_dataset(settings.dataset)
+    shelf = Shelf(card, card.protocol, data.digest if data else None)
+    return shelf.fill([settings.out / "records", _KNOWN, settings.root / card.name])
+
+
+def run_study(settings: StudySettings) -> dict[str, int]:
     """Run what is missing and return exit codes by run; a failed run does not stop the others.
 
     Finished runs leave their record in ``out/records``. A run that failed before is tried again.
     """
-    if launcher not in _LAUNCHERS:
-        raise unknown("launcher", launcher, _LAUNCHERS, where="--launcher")
-    if max_jobs < 1:
-        raise UserError(f"max jobs must be 1 or more, not {max_jobs}", where="--max-jobs")
-    jobs = study_jobs(study, dataset, scale, seeds, overrides)
-    shelf, path = shelf_of(dataset, cache, out, root)
+    jobs, root, local = settings.jobs, settings.root, settings.launcher == "local"
+    data = open_dataset(settings.dataset, settings.cache)
+    shelf = shelf_of(settings, data)
     missing = [item.job for item in run_states(jobs, shelf, root) if item.state != "there"]
-    each = threads or (max(1, cores() // max_jobs) if launcher == "local" else None)
+    threads = settings.threads_each if local else settings.threads
     tasks = []
     for job in missing:
         about = job_spec(
             job,
-            cache=path,
-            **settled(job.folder(root), device, each),
+            cache=data.path,
+            **settled(job.folder(root), settings.device, threads),
             root=root,
-            parent=os.getpid() if launcher == "local" else None,
+            parent=os.getpid() if local else None,
         )
         name = f"{job.row}, seed {job.seed}"
         tasks.append(RunTask(name, about, job.aside("logs", root), job.card.train.epochs))
-    if not quiet:
-        there = len(jobs) - len(missing)
-        print(
-            f"{study.name}: {len(jobs)} runs, {there} there, {len(missing)} to run",
-            file=sys.stderr,
-        )
-    launch = launch_local if launcher == "local" else partial(launch_slurm, options=options)
-    with show_runs(tasks, quiet) as tell:
-        codes = launch(tasks, max_jobs, tell)
-    shelf, _ = shelf_of(dataset, cache, out, root)
+    if not settings.quiet:
+        counts = f"{len(jobs) - len(missing)} there, {len(missing)} to run"
+        print(f"{settings.study.name}: {len(jobs)} runs, {counts}", file=sys.stderr)
+    launch = launch_local if local else partial(launch_slurm, options=settings.options)
+    with show_runs(tasks, settings.quiet) as tell:
+        codes = launch(tasks, settings.max_jobs, tell)
+    shelf = shelf_of(settings, data)
     for job in jobs:  # those of runs that an earlier, interrupted study finished as well
-        record, target = shelf.path(job), out / "records" / job.record_name
+        record, target = shelf.path(job), settings.out / "records" / job.record_name
         if not record or not record.is_relative_to(root):
             continue
         if not target.is_file() or target.read_bytes() != record.read_bytes():

@@ -6,21 +6,14 @@ card are one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from crbench.cards import (
-    MethodCard,
-    Strict,
-    load_dataset,
-    load_method,
-    parse,
-    read_table,
-)
+from crbench.cards import MethodCard, Strict, load_dataset, load_method, parse, read_table
 from crbench.errors import UserError
 
 STUDIES = "methods/studies"
@@ -105,6 +98,19 @@ class Job:
     def record_name(self) -> str:
         """File name of its record among those of a table."""
         return f"{self.label}-seed{self.seed}.json"
+
+
+def option_words(options: Mapping[str, object]) -> list[str]:
+    """A command's options as words: one for each item of a list, none for None, False and "",
+    without a value for True."""
+    words = []
+    for option, held in options.items():
+        for value in held if isinstance(held, list | tuple) else [held]:
+            if value is True:
+                words.append(option)
+            elif value not in (None, "") and value is not False:
+                words += [option, str(value)]
+    return words
 
 
 def row_card(row: RowCard, scale: str | None, overrides: Sequence[str] = ()) -> MethodCard:

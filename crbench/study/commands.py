@@ -11,20 +11,15 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import Any
 
 from crbench.board.rows import flatten
-from crbench.cards import (
-    DatasetCard,
-    MethodCard,
-    load_dataset,
-    load_method,
-    names,
-    parse,
-)
+from crbench.cards import DatasetCard, MethodCard, load_dataset, load_method, names, parse
 from crbench.errors import UserError
 from crbench.records import Record, TrainingEntry
+from crbench.study.cards import option_words
 
 _REMADE = PurePosixPath("runs/again")
 _BEST = re.compile(r"best (?P<metric>\S+) on val, epoch (?P<epoch>[1-9]\d*)")
@@ -60,39 +55,53 @@ def record_steps(record: Record, *, source: str = "DIR", out: str | None = None)
     if not training.finished:
         raise _no_way(record, "training.finished", "its training had not ended")
     for field, value in _FIXED.items():
-        if (held := _field(record, field)) != value:
+        if (held := attrgetter(field)(record)) != value:
             raise _no_way(record, field, f"{held!r}, where this version has {value!r}")
     method, sets = _method(record)
     data, data_sets = _dataset(record)
     run = out or str(_REMADE / data.name / f"{record.run}-{record.method.digest[:8]}")
-
-    cache = ["crbench", "cache", "build", data.name, *_given("--scale", data.scale, "default")]
-    cache += _each("--set", data_sets)
-    cache += [] if data.synthetic else ["--source", source]
-    other: list[str] = []
-    if data_sets or data.scale != "default":  # not in the usual place, which training looks at
+    place = None  # the usual one, which training looks at
+    if data_sets or data.scale != "default":
         place = str(_REMADE / data.name / f"cache-{data.digest[:8]}.h5")
-        cache += ["--out", place]
-        other = ["--cache", place]
-
-    train = ["crbench", "train", method.name, data.name, *_given("--scale", method.scale, "paper")]
-    train += ["--seed", str(training.seed), *_each("--set", sets), *_bands(record, data)]
     device = _device(training.device)
-    _check_precision(record, training, method, device)
-    train += ["--device", device]
-    train += ["--threads", str(training.threads)] if device == "cpu" else []
-    kept, scored = _checkpoint(record, training)
-    train += [*kept, *other, "--out", run]
-
     embedded, ranked = (
         _device(record.devices.get(stage, training.device)) for stage in ("embed", "score")
     )
-    embed = ["crbench", "embed", run, *scored, "--device", embedded]
-    evaluate = ["crbench", "evaluate", run, "--protocol", _protocol(record, data), *scored]
-    evaluate += ["--device", ranked]
-    evaluate += ["--approximate", record.approximate.kind] if record.approximate else []
-    evaluate += ["--probe"] if record.probe is not None else []
-    return [cache, train, *([embed] if embedded != ranked else []), evaluate]
+    best = _best_weights(record, training)
+    _check_precision(record, training, method, device)
+    cache = {
+        "--scale": None if data.scale == "default" else data.scale,
+        "--set": data_sets,
+        "--source": None if data.synthetic else source,
+        "--out": place,
+    }
+    train = {
+        "--scale": None if method.scale == "paper" else method.scale,
+        "--seed": training.seed,
+        "--set": sets,
+        "--bands": _bands(record, data),
+        "--device": device,
+        "--threads": training.threads if device == "cpu" else None,
+        "--eval-every": best.get("epoch"),
+        "--keep-best": best.get("metric"),
+        "--cache": place,
+        "--out": run,
+    }
+    scored = {"--weights": "best" if best else None, "--device": embedded}
+    evaluate = {
+        "--protocol": _protocol(record, data),
+        **scored,
+        "--device": ranked,
+        "--approximate": record.approximate.kind if record.approximate else None,
+        "--probe": record.probe is not None,
+    }
+    commands: dict[tuple[str, ...], Mapping[str, object]] = {
+        ("cache", "build", data.name): cache,
+        ("train", method.name, data.name): train,
+        **({("embed", run): scored} if embedded != ranked else {}),
+        ("evaluate", run): evaluate,
+    }
+    return [["crbench", *words, *option_words(options)] for words, options in commands.items()]
 
 
 def _no_way(record: Record, field: str, why: str) -> UserError:
@@ -103,41 +112,24 @@ def _no_way(record: Record, field: str, why: str) -> UserError:
     )
 
 
-def _field(record: Record, path: str) -> object:
-    value: object = record
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _given(option: str, value: str, default: str) -> list[str]:
-    return [] if value == default else [option, value]
-
-
-def _each(option: str, values: list[str]) -> list[str]:
-    return [word for value in values for word in (option, value)]
-
-
 def _device(name: str) -> str:
     """The ``--device`` for a device's name in a record: ``cpu``, ``FAISS, cpu``, a GPU's name."""
     name = name.removeprefix("FAISS, ")
     return name if name in ("cpu", "mps") else "cuda"
 
 
-def _checkpoint(record: Record, training: TrainingEntry) -> tuple[list[str], list[str]]:
-    """Options of train, and of what reads the weights, for the checkpoint that was scored.
+def _best_weights(record: Record, training: TrainingEntry) -> dict[str, str]:
+    """``epoch`` and ``metric`` of the checkpoint that was scored, where it is not the last.
 
     How often the run was scored on the validation split is not recorded. The epoch that was kept
     was scored, so it is a multiple of that period, or the last. ``--eval-every EPOCH`` scores its
     multiples and the last, which were all scored then: the epoch is the best of fewer, and stays.
     """
     if training.checkpoint == "last":
-        return [], []
-    best = _BEST.fullmatch(training.checkpoint)
-    if best is None:
+        return {}
+    if (best := _BEST.fullmatch(training.checkpoint)) is None:
         raise _no_way(record, "training.checkpoint", f"'{training.checkpoint}' are no weights")
-    kept = ["--eval-every", best["epoch"], "--keep-best", best["metric"]]
-    return kept, ["--weights", "best"]
+    return best.groupdict()
 
 
 def _check_precision(
@@ -177,16 +169,15 @@ def _bands(record: Record, card: DatasetCard) -> list[str]:
     for which, entry in record.modalities.items():
         if chosen.modality(which).used != entry.bands:
             raise _no_way(record, f"modalities.{which}.bands", ", ".join(entry.bands))
-    return _each("--bands", list(choices.values()))
+    return list(choices.values())
 
 
 def _method(record: Record) -> tuple[MethodCard, list[str]]:
     """The record's method card, and the ``key=value`` in which it differs from the shipped one."""
     try:
         card = parse(MethodCard, record.method.card, where=record.run)
-        if card.name not in names(
-            "methods"
-        ):  # a name ending in .toml would be a file that lies here
+        # a name ending in .toml would be a file that lies here
+        if card.name not in names("methods"):
             raise UserError(f"no method '{card.name}' ships")
         scale = None if card.scale == "paper" else card.scale
         shipped = load_method(card.name, scale=scale)

@@ -43,9 +43,9 @@ def run_demo(
     ``pairs`` scales the twin to that many pairs in all; ``epochs`` replaces every method's own.
     """
     folder = Path(out)
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, highlight=False)
     cache = folder / f"{_DATASET}.h5"
-    console.print(f"[bold]1/2[/] synthetic twin of BEN-14K → {cache}", highlight=False)
+    console.print(f"[bold]1/2[/] synthetic twin of BEN-14K → {cache}")
     card = load_dataset(_DATASET, overrides=_fewer(pairs))
     if not cache.is_file():
         build_cache(card, cache, quiet=quiet)
@@ -54,10 +54,7 @@ def run_demo(
             "this demo was made with other settings", where=folder, fix="choose another --out"
         )
     jobs = min(_SIDE_BY_SIDE, cores())
-    console.print(
-        f"[bold]2/2[/] training and retrieval, scale tiny, {jobs} at a time on this machine",
-        highlight=False,
-    )
+    console.print(f"[bold]2/2[/] training and retrieval at scale tiny, {jobs} at a time")
     tasks = [
         _task(folder, name, cache, seed, epochs if name in _METHODS else None)
         for name in (*_METHODS, *_FLOORS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -117,23 +116,6 @@ def plan_runs(
             source = f"its record of {there[0].created[:10]}"
         elif trained:
             source = "no cache here to measure with"
-        lines.append(
-            Planned(
-                same_card[0].row,
-                same_card[0].label,
-                epochs,
-                len(there),
-                missing,
-                epoch_s,
-                each,
-                source,
-            )
-        )
+        first, done = same_card[0], len(there)
+        lines.append(Planned(first.row, first.label, epochs, done, missing, epoch_s, each, source))
     return lines
-
-
-def cache_or_none(path: Path, dataset: str, cache: Path | None) -> Cache | None:
-    """The dataset's cache where there is one."""
-    from crbench.run.opened import open_dataset
-
-    return open_dataset(dataset, cache) if path.is_file() else None

@@ -18,7 +18,9 @@ from typing import Any
 from crbench.errors import UserError
 from crbench.files import HELD, write_json
 from crbench.machine import now_utc
-from crbench.study.cards import RUNS, Job
+from crbench.study.cards import RUNS, Job, option_words
+
+_SETTINGS = ["method", "dataset", "scale", "overrides", "seed", "device", "threads", "out", "cache"]
 
 
 def job_spec(
@@ -37,7 +39,6 @@ def job_spec(
         "overrides": list(job.overrides),
         "dataset": job.dataset,
         "seed": job.seed,
-        "digest": job.card.digest,
         "out": str(job.folder(root)),
         "failure": str(job.aside("failures", root)),
         "cache": str(cache),
@@ -49,12 +50,9 @@ def job_spec(
 
 def job_command(job: dict[str, Any]) -> list[str]:
     """The command that makes the same run by hand; it stands in the record."""
-    words = ["crbench", "train", job["method"], job["dataset"]]
-    words += ["--scale", job["scale"]] if job["scale"] else []
-    words += [word for item in job["overrides"] for word in ("--set", item)]
-    words += ["--seed", str(job["seed"])]
-    words += ["--threads", str(job["threads"])] if job["threads"] else []
-    return words
+    keys = {"--scale": "scale", "--set": "overrides", "--seed": "seed", "--threads": "threads"}
+    options = option_words({option: job[key] for option, key in keys.items()})
+    return ["crbench", "train", job["method"], job["dataset"], *options]
 
 
 def make_run(job: dict[str, Any]) -> None:
@@ -63,21 +61,9 @@ def make_run(job: dict[str, Any]) -> None:
     from crbench.evaluation.evaluate import evaluate
     from crbench.run.folder import RunFolder
 
-    out = Path(job["out"])
-    train(
-        job["method"],
-        job["dataset"],
-        scale=job["scale"],
-        overrides=job["overrides"],
-        seed=job["seed"],
-        device=job["device"],
-        threads=job["threads"],
-        out=out,
-        cache=job["cache"],
-        resume=RunFolder(out).exists(),
-        quiet=True,
-    )
-    evaluate(out, cache=job["cache"], device=job["device"], quiet=True)
+    settings = {key: job[key] for key in _SETTINGS}
+    train(**settings, resume=RunFolder(Path(job["out"])).exists(), quiet=True)
+    evaluate(job["out"], cache=job["cache"], device=job["device"], quiet=True)
 
 
 def run_job(text: str) -> int:

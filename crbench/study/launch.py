@@ -48,41 +48,56 @@ class RunTask:
         return own_process("crbench.study.job", json.dumps(self.spec))
 
 
+# starts a run and returns what asks for its exit code, None while it goes on
+_Start = Callable[[RunTask], Callable[[], int | None]]
+
+
+def _launch(
+    tasks: Sequence[RunTask], max_jobs: int, tell: Tell, start: _Start, poll_s: float = _POLL_S
+) -> dict[str, int]:
+    """Start one after the other, at most ``max_jobs`` at once, and wait for all of them."""
+    waiting, codes = list(tasks), dict[str, int]()
+    running: dict[str, tuple[RunTask, Callable[[], int | None]]] = {}
+    while waiting or running:
+        while waiting and len(running) < max_jobs:
+            task = waiting.pop(0)
+            running[task.name] = (task, start(task))
+            tell(task.name, "start", None)
+        time.sleep(poll_s)
+        tell("", "tick", None)
+        for name, (task, poll) in list(running.items()):
+            if (code := poll()) is not None:
+                del running[name]
+                codes[name] = code
+                note_exit(task, code)
+                tell(name, "end", code)
+    return codes
+
+
 def launch_local(tasks: Sequence[RunTask], max_jobs: int, tell: Tell) -> dict[str, int]:
     """As processes of this machine. An interruption asks all of them to save and stop."""
-    waiting, running, codes = list(tasks), dict[str, tuple[RunTask, subprocess.Popen[bytes]]](), {}
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(task: RunTask) -> Callable[[], int | None]:
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(task.log, "ab") as log:
+            # its own session: a Ctrl-C at the terminal reaches it through the study alone, once
+            process = subprocess.Popen(task.argv, stdout=log, stderr=log, start_new_session=True)
+        processes.append(process)
+        return process.poll
+
     try:
-        while waiting or running:
-            while waiting and len(running) < max_jobs:
-                task = waiting.pop(0)
-                running[task.name] = (task, _start(task))
-                tell(task.name, "start", None)
-            time.sleep(_POLL_S)
-            tell("", "tick", None)
-            for name, (task, process) in list(running.items()):
-                if (code := process.poll()) is not None:
-                    del running[name]
-                    codes[name] = code
-                    note_exit(task, code)
-                    tell(name, "end", code)
+        return _launch(tasks, max_jobs, tell, start)
     except BaseException:
-        for _, process in running.values():
+        for process in processes:  # those that have ended are not asked again
             process.terminate()
         deadline = time.monotonic() + _GRACE_S
-        for _, process in running.values():
+        for process in processes:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
         raise
-    return codes
-
-
-def _start(task: RunTask) -> subprocess.Popen[bytes]:
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(task.log, "ab") as log:
-        # a session of its own: a Ctrl-C at the terminal reaches it through the study alone, once
-        return subprocess.Popen(task.argv, stdout=log, stderr=log, start_new_session=True)
 
 
 def note_exit(task: RunTask, code: int) -> None:
@@ -91,7 +106,11 @@ def note_exit(task: RunTask, code: int) -> None:
         return
     why = " (out of memory?)" if code == -9 else ""
     what = f"killed by signal {-code}{why}" if code < 0 else f"ended with exit code {code}"
-    problem = {"what": what, "where": str(task.log), "fix": None}
+    _write_failure(task, what, task.log)
+
+
+def _write_failure(task: RunTask, what: str, where: object) -> None:
+    problem = {"what": what, "where": str(where), "fix": None}
     write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
 
 
@@ -153,32 +172,19 @@ def launch_slurm(
         raise UserError(
             f"cannot submit: {error}", where="--launcher slurm", fix="check --slurm KEY=VALUE"
         ) from None
-    waiting, running, codes = list(tasks), dict[str, tuple[RunTask, Any]](), {}
-    while waiting or running:
-        while waiting and len(running) < max_jobs:
-            task = waiting.pop(0)
-            running[task.name] = (task, _submit(executor, task))
-            tell(task.name, "start", None)
-        time.sleep(_POLL_S if cluster != "slurm" else 10.0)
-        tell("", "tick", None)
-        for name, (task, handle) in list(running.items()):
-            if handle.done():
-                del running[name]
-                codes[name] = _exit_code(task, handle)
-                note_exit(task, codes[name])
-                tell(name, "end", codes[name])
-    return codes
 
+    def start(task: RunTask) -> Callable[[], int | None]:
+        try:
+            handle = executor.submit(ClusterRun(), task.argv)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot submit: {error}",
+                where="--launcher slurm",
+                fix="run it where `sbatch` is at hand, or take --launcher local",
+            ) from None
+        return lambda: _exit_code(task, handle) if handle.done() else None
 
-def _submit(executor: Any, task: RunTask) -> Any:
-    try:
-        return executor.submit(ClusterRun(), task.argv)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot submit: {error}",
-            where="--launcher slurm",
-            fix="run it where `sbatch` is at hand, or take --launcher local",
-        ) from None
+    return _launch(tasks, max_jobs, tell, start, 10.0 if cluster == "slurm" else _POLL_S)
 
 
 def _exit_code(task: RunTask, handle: Any) -> int:
@@ -186,9 +192,8 @@ def _exit_code(task: RunTask, handle: Any) -> int:
     try:
         return int(handle.result())
     except Exception as error:
-        problem = {"what": f"the cluster job ended: {type(error).__name__}", "fix": None}
-        problem["where"] = str(handle.paths.stderr)
-        write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
+        what = f"the cluster job ended: {type(error).__name__}"
+        _write_failure(task, what, handle.paths.stderr)
         return 1
 
 

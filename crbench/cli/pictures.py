@@ -1,4 +1,4 @@
-"""``crbench grid``: queries and what a run finds for them."""
+"""``crbench grid`` and ``crbench map``: pictures of what a run finds, and of its embeddings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from crbench.cli.options import CacheFile, PictureOut, RecordFile, Run, check_picture, optional
+from crbench.cli import options as opt
 
 
 def grid_command(
-    run: Run,
-    out: PictureOut = Path("grid.png"),
+    run: opt.Run,
+    out: opt.PictureOut = Path("grid.png"),
     queries: Annotated[
         list[str] | None,
-        optional(
+        opt.optional(
             metavar="N|ID",
             help="How many queries to draw at random, or an id; ids are repeatable. Default: 2.",
         ),
@@ -24,14 +24,14 @@ def grid_command(
     wrong_only: Annotated[
         bool, typer.Option("--wrong-only", help="Only queries with a wrong item among the top.")
     ] = False,
-    record: RecordFile = None,
-    cache: CacheFile = None,
+    record: opt.RecordFile = None,
+    cache: opt.CacheFile = None,
 ) -> None:
     """Draw queries and what a run finds for them in all four directions, right and wrong framed."""
     from crbench.draw.grids import run_grid
     from crbench.records import read_record
 
-    check_picture(out)
+    opt.check_picture(out)
     count, ids = 2, None
     if queries is not None and len(queries) == 1 and queries[0].isdigit():
         count = max(1, int(queries[0]))
@@ -48,3 +48,22 @@ def grid_command(
         wrong_only=wrong_only,
     )
     print(drawn)
+
+
+def map_command(
+    run: opt.Run,
+    out: opt.PictureOut = Path("map.png"),
+    direction: Annotated[
+        str, typer.Option(help="Which comparison across the sensors is shown: ab or ba.")
+    ] = "ab",
+    items: Annotated[int, typer.Option(min=10, help="Items shown of each sensor.")] = 1000,
+    record: opt.RecordFile = None,
+    cache: opt.CacheFile = None,
+) -> None:
+    """Draw the embeddings of both sensors in one plane by PCA and t-SNE, with the modality gap."""
+    from crbench.draw.maps import run_map
+    from crbench.records import read_record
+
+    opt.check_picture(out)
+    entry = read_record(record) if record else None
+    print(run_map(run, out, record=entry, cache=cache, direction=direction, items=items))

@@ -1,17 +1,80 @@
-"""``crbench doctor``: what this machine offers, and what is missing, in one table."""
+"""``crbench demo``, ``list`` and ``doctor``: a first board, the cards, what a machine offers."""
 
 from __future__ import annotations
 
+import enum
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from crbench.cli.options import AsJson, print_json
+from crbench.cli import options as opt
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs, board and grids.")] = Path(
+        "runs/demo"
+    ),
+    seed: opt.Seed = 0,
+    pairs: Annotated[
+        int | None, opt.optional(min=64, help="Image pairs instead of the demo's.")
+    ] = None,
+    epochs: opt.Epochs = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train and compare three methods on a small synthetic twin: a board in a few minutes."""
+    from crbench.site.demo import finish_demo
+    from crbench.study.demo import run_demo
+
+    finish_demo(run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet))
+
+
+class CardKind(enum.StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    datasets = "datasets"
+
+
+def list_command(
+    kind: Annotated[
+        CardKind | None, typer.Argument(help="methods or datasets; both by default.")
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """List the method and dataset cards that ship with the project."""
+    from crbench import cards
+
+    load: dict[str, Callable[[str], Any]] = {
+        "methods": cards.load_method,
+        "datasets": cards.load_dataset,
+    }
+    listed = {
+        folder: [_brief(load[folder](name)) for name in cards.names(folder)]
+        for folder in ([kind.value] if kind else load)
+    }
+    if as_json:
+        opt.print_json(listed)
+        return
+    from rich.console import Console
+
+    from crbench.board.tables import text_table
+    from crbench.board.terminal import terminal_table
+
+    for title, rows in listed.items():
+        heads = list(rows[0])
+        table = text_table(title, heads, (list(row.values()) for row in rows), left=heads)
+        Console().print(terminal_table(table))
+
+
+def _brief(card: Any) -> dict[str, str]:
+    kind = getattr(card, "kind", None) or ("synthetic" if card.synthetic else card.note or "real")
+    return {"name": card.name, "kind": kind, "summary": card.summary}
 
 
 def _python() -> str:
@@ -88,11 +151,11 @@ def machine_answers() -> dict[str, str]:
     return answers
 
 
-def doctor_command(as_json: AsJson = False) -> None:
+def doctor_command(as_json: opt.AsJson = False) -> None:
     """Say what this machine offers: Python, torch, device, FAISS, threads, caches, disk."""
     answers = machine_answers()
     if as_json:
-        print_json(answers)
+        opt.print_json(answers)
     else:
         for name, answer in answers.items():
             print(f"{name:<8} {answer}")
