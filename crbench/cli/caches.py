@@ -15,6 +15,7 @@ cache_app = typer.Typer(
     epilog="Example: crbench cache build ben-14k-twin",
 )
 
+_BAND_FACTS = ("mean", "std", "min", "max", "invalid", "published_mean", "published_std")
 CacheOrCard = Annotated[
     str, typer.Argument(metavar="CACHE", help="A cache file, or a card whose default cache it is.")
 ]
@@ -126,18 +127,10 @@ def info_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"{which:<9} {modality['name']}, {size} px, {modality['dtype']}, {modality['units']}"
         )
-        published = zip(
-            modality["published_mean"] or [None] * len(modality["bands"]),
-            modality["published_std"] or [None] * len(modality["bands"]),
-            strict=True,
-        )
-        extents = _extents(modality)
-        for band, mean, std, (old_mean, old_std), extent in zip(
-            modality["bands"], modality["mean"], modality["std"], published, extents, strict=True
-        ):
-            beside = "" if old_mean is None else f"   published {old_mean:,.2f} ± {old_std:,.2f}"
-            beside = extent + beside
-            lines.append(f"          {band:<6} {mean:,.2f} ± {std:,.2f}{beside}")
+        lines += [
+            f"          {band:<6} {_band_facts(modality, position)}"
+            for position, band in enumerate(modality["bands"])
+        ]
     if classes := facts.get("classes"):
         lines.append(f"labels    {facts['labels']}")
         lines += [f"          {count:>7,}  {name}" for name, count in classes.items()]
@@ -145,15 +138,17 @@ def info_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _extents(modality: dict[str, Any]) -> list[str]:
-    """Range and share of invalid pixels of each band; nothing for caches that do not say it."""
-    if modality["min"] is None:
-        return [""] * len(modality["bands"])
-    columns = zip(modality["min"], modality["max"], modality["invalid"], strict=True)
-    return [
-        f", {low:,.2f} to {high:,.2f}" + (f", {invalid:.2%} invalid" if invalid else "")
-        for low, high, invalid in columns
-    ]
+def _band_facts(modality: dict[str, Any], position: int) -> str:
+    """Mean, range, share of invalid pixels and published mean of a band, as far as they are known:
+    older caches have no ranges."""
+    column = {key: modality[key][position] for key in _BAND_FACTS if modality[key] is not None}
+    text = f"{column['mean']:,.2f} ± {column['std']:,.2f}"
+    if "min" in column:
+        text += f", {column['min']:,.2f} to {column['max']:,.2f}"
+        text += f", {column['invalid']:.2%} invalid" if column["invalid"] else ""
+    if "published_mean" in column:
+        text += f"   published {column['published_mean']:,.2f} ± {column['published_std']:,.2f}"
+    return text
 
 
 @cache_app.command("preview", epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")

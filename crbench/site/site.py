@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crbench import words as names
 from crbench.board.board import Board, Row
@@ -18,6 +18,7 @@ from crbench.board.published import published_tables
 from crbench.board.rows import boards
 from crbench.errors import UserError
 from crbench.files import sha256_file, sha256_json, write_json, write_text
+from crbench.progress import watched
 from crbench.records import Record
 from crbench.site.row_page import row_page
 from crbench.study.table import StudyTable
@@ -68,7 +69,7 @@ def write_site(
     with _replaced(out) as folder:
         site = Site(out)
         links = {(b.key, row.label): f"rows/{slug(b, row)}.html" for b, row in _rows(tables)}
-        for board, row in _watched(list(_rows(tables)), quiet):
+        for board, row in watched(list(_rows(tables)), "pages", quiet=quiet):
             _row(folder, site, board, row, by_weights)
         charts = {board.key: _charts(board) for board in tables}
         text = board_page(tables, published, links=links, charts=charts)
@@ -91,12 +92,6 @@ def slug(board: Board, row: Row) -> str:
 
 def _rows(tables: Iterable[Board]) -> Iterable[tuple[Board, Row]]:
     return ((board, row) for board in tables for row in board.rows if row.n)
-
-
-def _watched(items: Sequence[Any], quiet: bool) -> Iterable[Any]:
-    from rich.progress import track
-
-    return items if quiet else track(items, description="pages", transient=True)
 
 
 def _row(folder: Path, site: Site, board: Board, row: Row, by_weights: dict[str, Path]) -> None:

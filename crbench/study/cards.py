@@ -80,6 +80,11 @@ class Job:
     seed: int
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What makes two runs the same: card and seed."""
+        return self.card.digest, self.seed
+
+    @property
     def label(self) -> str:
         """Names the run in folders and record files; equal cards have equal labels."""
         scale = "" if self.card.scale == "paper" else f"@{self.card.scale}"
@@ -155,5 +160,5 @@ def study_jobs(
     name = load_dataset(dataset).name
     for row in study.rows:
         for job in row_jobs(row, dataset, scale, seeds, overrides, name=name):
-            distinct.setdefault((job.card.digest, job.seed), job)
+            distinct.setdefault(job.key, job)
     return sorted(distinct.values(), key=lambda job: job.seed)

@@ -64,13 +64,11 @@ class Shelf:
 
     def get(self, job: Job) -> Record | None:
         """The record of a run, or None."""
-        hit = self.records.get((job.card.digest, job.seed))
-        return hit[1] if hit else None
+        return self.records.get(job.key, (None, None))[1]
 
     def path(self, job: Job) -> Path | None:
         """Where that record lies."""
-        hit = self.records.get((job.card.digest, job.seed))
-        return hit[0] if hit else None
+        return self.records.get(job.key, (None, None))[0]
 
 
 def record_files(folders: Iterable[Path]) -> Iterator[Path]:
