@@ -15,12 +15,11 @@ from crbench.cli.embed import embed_command
 from crbench.cli.evaluate import evaluate_command
 from crbench.cli.hub import hub_app
 from crbench.cli.pictures import grid_command, map_command
-from crbench.cli.profile import profile_command
 from crbench.cli.reproduce import reproduce_command
 from crbench.cli.results import leaderboard_command, report_command
 from crbench.cli.search import search_command, serve_command
 from crbench.cli.start import demo_command, doctor_command, list_command
-from crbench.cli.train import train_command
+from crbench.cli.train import profile_command, train_command
 from crbench.errors import UserError
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}

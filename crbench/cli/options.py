@@ -21,8 +21,7 @@ DatasetName = Annotated[str, typer.Argument(help="Dataset card: a name or a .tom
 Scale = Annotated[str | None, optional(help="Overlay of the method card, e.g. tiny.")]
 DatasetScale = Annotated[str | None, optional(help="Overlay of the dataset card.")]
 Overrides = Annotated[
-    list[str] | None,
-    optional("--set", metavar="KEY=VALUE", help="Set one card key; repeatable."),
+    list[str] | None, optional("--set", metavar="KEY=VALUE", help="Set one card key; repeatable.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, optional(min=1, help="CPU threads.")]

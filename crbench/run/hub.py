@@ -15,9 +15,11 @@ executed: JSON, TOML and safetensors, no checkpoint, and a method that is regist
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +90,10 @@ def push_run(run_path: str | Path, place: str, readme: str, *, public: bool = Fa
     library = _library()
     with tempfile.TemporaryDirectory() as temporary:
         packed = _pack(run_path, Path(temporary) / "run", readme)
-        try:
+        with _refusals(place):
             api = library.HfApi()
             api.create_repo(name, private=not public, exist_ok=True)
-            uploaded = api.upload_folder(repo_id=name, folder_path=packed)
-        except Exception as error:  # its errors are many: no rights, no network, no such name
-            raise _refused(error, place) from error
-    return str(uploaded)
+            return str(api.upload_folder(repo_id=name, folder_path=packed))
 
 
 def pull_run(place: str, run_path: str | Path) -> Path:
@@ -193,20 +192,24 @@ def _library() -> Any:
 def _download(name: str, place: str, folder: Path) -> Path:
     library = _library()
     wanted = ["*.json", "*.jsonl", "*.toml", "*.md", "*.safetensors"]
-    try:
+    with _refusals(place):
         library.snapshot_download(name, local_dir=folder, allow_patterns=wanted)
-    except Exception as error:
-        raise _refused(error, place) from error
     return folder
 
 
-def _refused(error: Exception, place: str) -> UserError:
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(
-        f"the hub refused: {first}",
-        where=place,
-        fix="check the name, the network and `hf auth login`; a folder (./name) needs none of them",
-    )
+@contextlib.contextmanager
+def _refusals(place: str) -> Iterator[None]:
+    """What the hub raises (no rights, no network, no such name), as a UserError."""
+    try:
+        yield
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the hub refused: {first}",
+            where=place,
+            fix="check the name, the network and `hf auth login`; a folder (./name) needs none "
+            "of them",
+        ) from error
 
 
 def card_toml(card: MethodCard) -> str:

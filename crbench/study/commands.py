@@ -146,11 +146,8 @@ def _check_precision(
 def _protocol(record: Record, card: DatasetCard) -> str:
     entry = record.protocol
     protocol = card.protocols.get(entry.name)
-    if protocol is None or (entry.query, entry.gallery, entry.exclude) != (
-        protocol.query,
-        protocol.gallery,
-        protocol.exclude,
-    ):
+    sets = attrgetter("query", "gallery", "exclude")
+    if protocol is None or sets(entry) != sets(protocol):
         why = f"the card of {card.name} has no protocol '{entry.name}' with these queries"
         raise _no_way(record, "protocol", why)
     return entry.name
