@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -33,6 +34,18 @@ class Collapsed(UserError):
     """Training was ended because the embeddings collapsed, as it was asked to (exit code 3)."""
 
     exit_code = 3
+
+
+@contextlib.contextmanager
+def needs(extra: str, what: str, *, where: object = None, otherwise: str = "") -> Iterator[None]:
+    """Around the imports of what an extra brings: one that fails is a UserError that says what
+    needs it, and what can be done ``otherwise``."""
+    try:
+        yield
+    except ImportError as error:
+        missing = f"{error.name or extra}, which is not installed ({error})"
+        fix = f'pip install "crbench[{extra}]"{otherwise}'
+        raise UserError(f"{what} needs {missing}", where=where, fix=fix) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

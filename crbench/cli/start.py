@@ -109,10 +109,11 @@ def _faiss() -> str:
 def _threads() -> str:
     import torch
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from crbench.machine import cores
+
     limit = os.environ.get("OMP_NUM_THREADS")
     note = f", OMP_NUM_THREADS={limit}" if limit else ""
-    return f"{torch.get_num_threads()} of {usable} usable cores{note}"
+    return f"{torch.get_num_threads()} of {cores()} usable cores{note}"
 
 
 def _caches() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crbench.embedding.vector_files import BROKEN, REWRITE, Declared, VectorFile, damaged
-from crbench.errors import UserError
+from crbench.errors import UserError, needs
 
 
 @contextlib.contextmanager
@@ -55,12 +55,9 @@ def _npy_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[VectorFile]:
     """The columns of a Parquet file: text, and lists of numbers."""
-    try:
+    with needs("parquet", "reading .parquet", where=path, otherwise=", or write .npz"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise UserError("reading .parquet needs pyarrow", where=path,
-                        fix="pip install 'crbench[parquet]', or write .npz") from None  # fmt: skip
     # as a dictionary, one long text that stands in every row is held once
     texts = [name for name in pq.read_schema(path).names if name == "id"]
     with pq.ParquetFile(path, memory_map=False, read_dictionary=texts) as file:

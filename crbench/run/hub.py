@@ -26,7 +26,7 @@ from typing import Any
 import tomli_w
 
 from crbench.cards import MethodCard
-from crbench.errors import UserError
+from crbench.errors import UserError, needs
 from crbench.files import atomic_path, disk_error, write_json, write_text
 from crbench.records import read_record
 from crbench.run.folder import RunFolder, RunInfo
@@ -178,14 +178,8 @@ def _check_free(path: Path) -> None:
 
 
 def _library() -> Any:
-    try:
+    with needs("hub", "the hub", where="crbench hub", otherwise="; a folder needs nothing"):
         import huggingface_hub
-    except ImportError as error:
-        raise UserError(
-            f"the hub needs huggingface_hub: {error}",
-            where="crbench hub",
-            fix="pip install 'crbench[hub]'; a folder needs nothing",
-        ) from None
     return huggingface_hub
 
 

@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from crbench.errors import UserError
+from crbench.errors import UserError, needs
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -17,15 +17,10 @@ _HOST = "127.0.0.1"  # never another one: the page has no users and no passwords
 
 def check_installed() -> None:
     """A UserError that names the extra, where the web framework is not there."""
-    try:
+    with needs("serve", "crbench serve"):
         import python_multipart  # noqa: F401
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"crbench serve needs {error.name}, which is not installed",
-            fix='pip install "crbench[serve]"',
-        ) from error
 
 
 def listen(port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crbench.errors import UserError
+from crbench.errors import UserError, needs
 from crbench.files import write_json
 from crbench.machine import now_utc
 
@@ -154,14 +154,8 @@ def launch_slurm(
     job has no time for goes on in another one. The study waits for the jobs; when it is stopped
     they run on, and the same command given again later finds what they left.
     """
-    try:
+    with needs("slurm", "the launcher", where="--launcher slurm"):
         import submitit
-    except ImportError:
-        raise UserError(
-            "submitit is not installed",
-            where="--launcher slurm",
-            fix="pip install 'crbench[slurm]'",
-        ) from None
     folder = Path("runs") / "slurm"
     try:
         limits = {f"{cluster}_max_num_timeout": _JOBS}

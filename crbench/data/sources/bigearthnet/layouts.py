@@ -17,7 +17,7 @@ from pathlib import Path
 
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
 from crbench.data.sources.raw import damage_named
-from crbench.errors import UserError
+from crbench.errors import UserError, needs
 
 _COMPLETE = "complete the folder"
 JSON = "_labels_metadata.json"
@@ -197,14 +197,8 @@ def _packaged(folder: Path) -> Layout:
 
 def _v2(folder: Path) -> Layout:
     path = folder / "metadata.parquet"
-    try:
+    with needs("parquet", "reading metadata.parquet", where=path):
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UserError(
-            "reading metadata.parquet needs pyarrow",
-            where=path,
-            fix="pip install 'crbench[parquet]'",
-        ) from error
     what = "not a readable table of BigEarthNet v2"
     disk, pairs, labels = {}, {}, {}
     with damage_named(what, path, OSError, ValueError, KeyError, TypeError):  # as ArrowInvalid is

@@ -20,7 +20,7 @@ from crbench.data.sources import Block, Source
 from crbench.data.sources.raw import damage_named, pairs_at_once
 from crbench.data.sources.user import splits
 from crbench.data.sources.user.images import shape_and_dtype
-from crbench.errors import UserError, unknown
+from crbench.errors import UserError, needs, unknown
 from crbench.files import sha256_json
 
 
@@ -110,14 +110,8 @@ def open_torchgeo(card: DatasetCard, source_dir: Path | None) -> Source:
 
 
 def _torchgeo() -> ModuleType:
-    try:
+    with needs("geo", "this source", where="source.kind = 'torchgeo'"):
         import torchgeo.datasets
-    except ImportError as error:
-        raise UserError(
-            f"torchgeo cannot be used ({error})",
-            where="source.kind = 'torchgeo'",
-            fix="pip install 'crbench[geo]'",
-        ) from error
     module: ModuleType = torchgeo.datasets
     return module
 
