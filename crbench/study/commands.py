@@ -176,15 +176,14 @@ def _method(record: Record) -> tuple[MethodCard, list[str]]:
         # a name ending in .toml would be a file that lies here
         if card.name not in names("methods"):
             raise UserError(f"no method '{card.name}' ships")
-        scale = None if card.scale == "paper" else card.scale
-        shipped = load_method(card.name, scale=scale)
+        shipped = load_method(card.name, scale=card.scale)
         if card.cls != shipped.cls:
             from crbench.models.registry import is_registered  # with torch, which few records need
 
             if not is_registered(card.cls):
                 raise UserError(f"class '{card.cls}' is not registered")
         sets = _differing(card.to_dict(), shipped.to_dict())
-        if load_method(card.name, scale=scale, overrides=sets).digest != card.digest:
+        if load_method(card.name, scale=card.scale, overrides=sets).digest != card.digest:
             raise UserError("the card has keys that --set cannot give")
     except UserError as error:
         raise _no_way(record, "method.card", error.what) from None
