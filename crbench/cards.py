@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +22,7 @@ from crbench.files import sha256_json
 PACKAGE = Path(__file__).resolve().parent
 # folder: word
 _CARD_WORDS = {"methods": "method", "datasets": "dataset", "methods/studies": "study"}
-T = TypeVar("T", bound=BaseModel)
+_T = TypeVar("_T", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -239,7 +239,7 @@ def load_dataset(
     return parse(DatasetCard, table, where=f"dataset card '{name}'")
 
 
-def parse(model: type[T], table: dict[str, Any], *, where: str) -> T:
+def parse(model: type[_T], table: dict[str, Any], *, where: str) -> _T:
     """Validate ``table``; the first problem becomes a UserError with the key that it sits at."""
     try:
         return model.model_validate(table)
@@ -312,35 +312,29 @@ def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     """``overlay`` laid over ``base``, table by table; neither is changed."""
     result = copy.deepcopy(base)
     for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merge(result[key], value)
-        else:
-            result[key] = copy.deepcopy(value)
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merge(result[key], value) if both else copy.deepcopy(value)
     return result
 
 
 def _apply(table: dict[str, Any], override: str, *, where: str) -> None:
     """Set one ``key.sub=value`` of a card; only keys that stand in the card may be set."""
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    key, tables = key.strip(), dict(_tables(table))
+    if not equals or not key:
         raise UserError(f"'{override}' is no override", where=where, fix="write key=value")
-    *path, last = key.strip().split(".")
-    target = table
-    for depth, part in enumerate(path):
-        inner = target.get(part)
-        if not isinstance(inner, dict):
-            raise unknown("key", ".".join(path[: depth + 1]), _keys(table), where=where)
-        target = inner
-    if last not in target:
-        raise unknown("key", key.strip(), _keys(table), where=where)
+    if key not in tables:
+        raise unknown("key", key, tables, where=where)
     try:
-        target[last] = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        target[last] = text.strip()
+        value = text.strip()
+    tables[key][key.rpartition(".")[2]] = value
 
 
-def _keys(table: dict[str, Any], prefix: str = "") -> list[str]:
-    keys = []
+def _tables(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dotted key of a card, with the table that it stands in."""
     for key, value in table.items():
-        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
-    return keys
+        yield prefix + key, table
+        if isinstance(value, dict):
+            yield from _tables(value, f"{prefix}{key}.")

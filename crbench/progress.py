@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _LIVE_S = 1.0  # between looks at a note, which may wait for a device
 _LINE_S = 5.0  # between lines where there is no terminal
 
@@ -128,7 +128,9 @@ def bar(
         shown._end()
 
 
-def watched(items: Iterable[T], label: str, unit: str = "", *, quiet: bool = False) -> Iterator[T]:
+def watched(
+    items: Iterable[_T], label: str, unit: str = "", *, quiet: bool = False
+) -> Iterator[_T]:
     """``items`` (of known number), one after the other, under a bar."""
     total = len(items) if isinstance(items, Sized) else 0
     with bar(label, total, unit, quiet=quiet) as shown:

@@ -55,26 +55,21 @@ RELEVANT = {
 }
 
 
-def _parts(metric: str) -> tuple[str, str]:
-    stem, _, k = metric.partition("@")
-    return stem, k
-
-
 def title(metric: str) -> str:
     """A metric's name for people, e.g. ``"f1_item@5"`` → ``"F1@5 (item)"``."""
-    stem, k = _parts(metric)
+    stem, _, k = metric.partition("@")
     return TITLES.get(stem, metric).format(k=k)
 
 
 def family(metric: str) -> str:
     """The heading under which others print a metric, e.g. ``"f1_item@5"`` → ``"F1@5"``."""
-    stem, k = _parts(metric)
+    stem, _, k = metric.partition("@")
     return f"F1@{k}" if stem.startswith("f1") else title(metric)
 
 
 def definition(metric: str, label_kind: str) -> str:
     """One sentence on what a metric counts, for labels of kind multi, single or none."""
-    stem, k = _parts(metric)
+    stem, _, k = metric.partition("@")
     text = DEFINITIONS[f"{stem}@k" if k else stem].replace("top k", f"top {k}")
     return f"{text}; {RELEVANT[label_kind]}" if stem == "p" else text
 

@@ -5,10 +5,8 @@ that is a mean over samples is the mean of its values on the ranks, so g is righ
 over the whole batch, L, is computed by every rank from what all of them have, and rank r has
 to contribute g_r with (1/W) Σ_r g_r = Σ_r ∂L/∂z_r · ∂z_r/∂θ, with z_r what rank r has put in:
 
-- ``gathered`` hands its own part W · ∂L/∂z_r back: no rank needs another's gradient, since all
-  have the same L, so the way back needs no network;
-- ``averaged``, m = (1/W) Σ_r m_r, hands ∂L/∂m back as it is: ∂L/∂m_r is 1/W of it, times W.
-
+So ``gathered`` hands its own part W · ∂L/∂z_r back: no rank needs another's gradient, since all
+have the same L, and the way back needs no network. ``averaged`` is a mean over what it gathers.
 With one rank both do nothing. Which ranks take part is said by ``ranks``, not by whether processes
 happen to be joined: a loss that one rank computes for itself must not wait for the others.
 """
@@ -49,7 +47,7 @@ def gathered(x: Tensor) -> Tensor:
 
 def averaged(x: Tensor) -> Tensor:
     """The mean of ``x``, of any shape, over the ranks."""
-    return x if _group is None else _Averaged.apply(x, _group)
+    return x if _group is None else gathered(x[None]).mean(0)
 
 
 class _Gathered(torch.autograd.Function):
@@ -63,15 +61,3 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.chunk(ctx.size)[ctx.rank] * ctx.size, None
-
-
-class _Averaged(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
-        total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total, group=group)
-        return total / dist.get_world_size(group)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None

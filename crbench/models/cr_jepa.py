@@ -151,17 +151,16 @@ class CRJEPA(Method):
         contexts = self._encode({x: gather(tokens[x], splits[x].visible) for x in seen})
 
         terms: dict[str, Tensor] = {}
-        weights = {f"pred_{route}": weight for route, weight in self.route_weights.items()}
+        weights = dict(cfg) | {f"pred_{route}": w for route, w in self.route_weights.items()}
         if self.serves:
             with torch.set_grad_enabled(torch.is_grad_enabled() and cfg.targets == "live"):
                 targets = self._encode({x: gather(tokens[x], splits[x].hidden) for x in aimed})
-            positions = {x: gather(self._positions(x), splits[x].hidden) for x in aimed}
+            every = {x: cast(Tensor, self.stems[x].positions) for x in aimed}
+            positions = {x: gather(every[x], splits[x].hidden) for x in aimed}
             predicted = predict(self.predictors, self.serves, contexts, positions)
             terms |= {f"pred_{r}": prediction(predicted[r], targets[r[1]]) for r in self.serves}
         if self.pools:
-            retrieval, factors = self._retrieval({x: contexts[x].mean(1) for x in seen}, step)
-            terms |= retrieval
-            weights |= factors
+            terms |= self._retrieval({x: contexts[x].mean(1) for x in seen}, step)
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return {"loss": total} | {name: value.detach() for name, value in terms.items()}
 
@@ -170,10 +169,6 @@ class CRJEPA(Method):
         which = modality if m.mask_pairing == "independent" else "both"
         return random_split(keys, m.side**2, m.mask_ratio, step.seed, step.epoch, which)
 
-    def _positions(self, modality: str) -> Tensor:
-        """Positions (1, T, D) of the stem of ``modality``."""
-        return cast(Tensor, self.stems[modality].positions)
-
     def _encode(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         """Through the trunk, both modalities as one batch where they share it."""
         if "ab" not in self.trunks:
@@ -181,10 +176,8 @@ class CRJEPA(Method):
         encoded = self.trunks["ab"](torch.cat(list(tokens.values())))
         return dict(zip(tokens, encoded.chunk(len(tokens)), strict=True))
 
-    def _retrieval(
-        self, pooled: dict[str, Tensor], step: Step
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Active retrieval and SIGReg terms on pooled features (B, D), and their weights."""
+    def _retrieval(self, pooled: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """Active retrieval and SIGReg terms on pooled features (B, D)."""
         cfg, views = self.config.loss, self.config.model.retrieval_heads
         read = views if cfg.sig else [v for v in views if getattr(cfg, v) or cfg.sig_pair]
         r = {v: {x: self._head(v, x)(pooled[x]) for x in MODALITIES} for v in read}
@@ -198,16 +191,15 @@ class CRJEPA(Method):
             own = [infonce(x, x.detach(), cfg.temperature) for x in r["same"].values()]
             terms["same"] = torch.stack(own).sum()
         if cfg.sig or cfg.sig_pair:
-            dim = self.config.model.retrieval_dim
-            seed, device = (step.seed, step.index), pooled["a"].device
-            u = directions(cfg.sig_directions, dim, *seed, device=device)
+            size = cfg.sig_directions, self.config.model.retrieval_dim
+            u = directions(*size, step.seed, step.index, device=pooled["a"].device)
         if cfg.sig:
             raw = torch.stack([x for view in r.values() for x in view.values()])
             terms["sig"] = sigreg(raw, u, cfg.sig_knots).mean()
         if cfg.sig_pair:
             fused = [(view["a"] + view["b"]) / 2 for name, view in r.items() if name != "same"]
             terms["sig_pair"] = sigreg(torch.stack(fused), u, cfg.sig_knots).mean()
-        return terms, {name: getattr(cfg, name) for name in terms}
+        return terms
 
     # ------------------------------------------------------------------ retrieval
 

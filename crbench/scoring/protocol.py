@@ -114,11 +114,9 @@ def _check_labels(
     top = 1 if kind == "multi" else (n_classes - 1 if n_classes else np.iinfo(np.int64).max)
     bad = (wide < 0) | (wide > top)
     if bad.any():
-        row = int(np.flatnonzero(bad.reshape(len(ids), -1).any(axis=1))[0])
-        value = wide[row][bad[row]][0] if kind == "multi" else wide[row]
-        raise UserError(
-            f"label {value} is not in 0…{top}", where=f"{where}, row {row} (id '{ids[row]}')"
-        )
+        row = int(np.argwhere(bad)[0, 0])
+        where = f"{where}, row {row} (id '{ids[row]}')"
+        raise UserError(f"label {wide[bad][0]} is not in 0…{top}", where=where)
     return labels.astype(np.uint8) if kind == "multi" else wide
 
 
