@@ -21,17 +21,9 @@ from torch import Tensor, nn
 
 from crbench.cards import MethodCard
 from crbench.errors import UserError
+from crbench.models import encoder
 from crbench.models.base import Batch, Method, Step, Tables
-from crbench.models.encoder import (
-    Encoder,
-    EncoderTable,
-    VICRegTable,
-    frozen_copy,
-    momentum,
-    normalised,
-    pool,
-    update_copy,
-)
+from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
 from crbench.models.losses import full, vicreg
 from crbench.models.masking import Blocks, draw_blocks
 from crbench.models.vit import Trunk, gather, init_weights, sincos_positions
@@ -89,7 +81,7 @@ class REJEPA(Method):
         table = self.config.model
         self.directions = tuple(d for d in DIRECTIONS if set(d) <= set(table.modalities))
         self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
-        self.target = frozen_copy(self.context)
+        self.target = encoder.frozen_copy(self.context)
         self.predictor = BlockPredictor(table)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -115,7 +107,9 @@ class REJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoder towards the context encoder."""
-        update_copy(self.target, self.context, momentum(self.config.model.ema, step))
+        encoder.update_copy(
+            self.target, self.context, encoder.momentum(self.config.model.ema, step)
+        )
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
         """``encoder``: mean of the target encoder's tokens, (B, D) float32."""

@@ -20,17 +20,9 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from crbench.cards import MethodCard
+from crbench.models import encoder
 from crbench.models.base import Batch, Method, Step, Tables
-from crbench.models.encoder import (
-    Encoder,
-    EncoderTable,
-    VICRegTable,
-    frozen_copy,
-    momentum,
-    normalised,
-    pool,
-    update_copy,
-)
+from crbench.models.encoder import Encoder, EncoderTable, VICRegTable, normalised, pool
 from crbench.models.losses import PSA, prediction, vicreg
 from crbench.models.masking import draw_blocks
 from crbench.models.predictors import CrossBlock
@@ -112,7 +104,7 @@ class XJEPA(Method):
         self.encoders = nn.ModuleDict(
             {m: Encoder({m: bands[m]}, table, counted=False) for m in MODALITIES}
         )
-        self.targets = frozen_copy(self.encoders)
+        self.targets = encoder.frozen_copy(self.encoders)
         self.predictors = nn.ModuleDict({m: CrossPredictor(table) for m in MODALITIES})
         self.query = nn.Parameter(torch.empty(1, 1, table.width))
         trunc_normal_(self.query, std=0.02)
@@ -155,7 +147,9 @@ class XJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoders towards the encoders."""
-        update_copy(self.targets, self.encoders, momentum(self.config.model.ema, step))
+        encoder.update_copy(
+            self.targets, self.encoders, encoder.momentum(self.config.model.ema, step)
+        )
 
     # ------------------------------------------------------------------ retrieval
 
