@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from crbench.board.board import Board, Cell, Row
 from crbench.board.published import PublishedTable
+from crbench.board.rows import Board, Cell, Row
 from crbench.board.tables import csv_of
 from crbench.words import DIRECTIONS, arrow
 

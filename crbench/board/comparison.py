@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from crbench import words as names
-from crbench.board.tables import DASH, text_table
-from crbench.board.terminal import print_notes, terminal_table
+from crbench.board.tables import DASH, print_notes, terminal_table, text_table
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Pages of HTML from templates: everything that comes from a record is escaped."""
+"""Pages from templates: in HTML everything that comes from a record is escaped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crbench import words as names
-from crbench.board.board import Board, average
-from crbench.board.board_tables import PARAMS, measured_table, published_table, score_cell
+from crbench.board.markdown import markdown_table, markdown_text
 from crbench.board.notes import dataset_title, setting
 from crbench.board.probes import probe_table
 from crbench.board.published import COMPARABLE, PublishedTable
-from crbench.board.tables import percent
+from crbench.board.rows import Board, average
+from crbench.board.tables import PARAMS, measured_table, percent, published_table, score_cell
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
@@ -79,23 +79,24 @@ def _asset(name: str) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    """Templates with escaping on; a name that is not there is an error, never an empty place."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """Templates, those of HTML with escaping on; a name that is not there is an error, never an empty place."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"percent": percent, "code": _code, "note": _note}
+    made.filters |= {"percent": percent, "code": _code, "note": _note, "md": markdown_text}
     made.globals |= {
         "DIRECTIONS": DIRECTIONS, "WAYS": _WAYS, "ORIGINS": _ORIGINS, "COMPARABLE": COMPARABLE,
         "PARAMS": PARAMS, "arrow": arrow, "asset": _asset, "average": average,
         "dataset_title": dataset_title, "definition": names.definition, "family": names.family,
-        "measured_table": measured_table, "more_metrics": more_metrics,
+        "markdown_table": markdown_table, "measured_table": measured_table,
+        "more_metrics": more_metrics,
         "probe_table": probe_table, "published_table": published_table, "score_cell": score_cell,
         "setting": setting, "title": names.title,
     }  # fmt: skip
@@ -103,7 +104,7 @@ def _environment() -> Environment:
 
 
 def page(template: str, **values: Any) -> str:
-    """A page of a template. ``up`` leads from the page to the site's folder."""
+    """A page of a template; ``up``, of HTML, leads from the page to the site's folder."""
     return _environment().get_template(template).render(values)
 
 

@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crbench.board.board import Board
-from crbench.board.board_tables import measured_table, published_table
 from crbench.board.probes import probe_table
 from crbench.board.published import COMPARABLE, PublishedTable
-from crbench.board.tables import Table, TableCell
+from crbench.board.rows import Board
+from crbench.board.tables import Table, TableCell, measured_table, published_table
 
 _HEAD = r"""
 % Made by `crbench leaderboard` from run records and published tables; do not edit by hand.

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crbench.board.board import Board
 from crbench.board.board_data import board_csv
-from crbench.board.html import board_page
+from crbench.board.html import board_page, page
 from crbench.board.latex import board_latex
-from crbench.board.markdown import board_markdown
 from crbench.board.published import PublishedTable
+from crbench.board.rows import Board
 from crbench.files import write_text
+
+
+def board_markdown(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:
+    """The whole board as Markdown; every definition stands under its table."""
+    return page("leaderboard.md", boards=boards, published=published).rstrip("\n") + "\n"
+
 
 _WRITERS = {"md": board_markdown, "csv": board_csv, "tex": board_latex, "html": board_page}
 BOARD_FILES = tuple(f"leaderboard.{kind}" for kind in _WRITERS)

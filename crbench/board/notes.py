@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crbench import words as names
-from crbench.board.board import Row
-from crbench.board.significance import RULE
 from crbench.records import Record
 from crbench.words import DIRECTIONS, arrow
 
+if TYPE_CHECKING:
+    from crbench.board.rows import Row
+
 AT_FLOOR = "°"
+NOT_WORSE = "≈"
+_RULE = (
+    f"{NOT_WORSE}: not significantly worse than the bold value: the 95 % interval (Student's t) of "
+    "the difference to it, paired by seed, reaches zero; uncorrected for the number of rows. "
+    "Only rows that share two seeds or more with the bold row can be tested: a row of one run has "
+    "no such mark, whatever its value."
+)
 
 
 def board_title(record: Record, sensors: dict[str, str]) -> str:
@@ -91,7 +100,7 @@ def board_notes(
         "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
         "Bold: the highest mean in its column among finished rows that were searched exactly and "
         "did not collapse.",
-        RULE,
+        _RULE,
     ]
     if any(row.at_floor for row in rows):
         lines.append(

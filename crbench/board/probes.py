@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crbench.board.board import Board, Row
+from crbench.board.rows import Board, Row
 from crbench.board.tables import DASH, Table, text_table
 from crbench.records import ProbeEntry
 

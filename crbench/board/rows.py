@@ -8,18 +8,101 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crbench.board import notes
-from crbench.board.board import Board, Cell, Row, average
-from crbench.board.significance import not_worse
 from crbench.errors import UserError
-from crbench.records import Record, read_record
-from crbench.words import DIRECTIONS
+from crbench.records import Record, Value, read_record
+from crbench.words import DIRECTIONS, arrow
 
 _KINDS = ("method", "external", "floor")  # in the order of a board
 _FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric over the runs of a row, as fractions.
+
+    ``mean`` and ``sd`` are over seeds (sd None for one run); ``low`` and ``high`` bound the 95 %
+    interval over queries, averaged over the runs.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one board. ``cells`` is keyed by (direction, metric); None: undefined."""
+
+    name: str
+    label: str
+    kind: str  # "method", "external", "floor" or "chance"
+    cells: dict[tuple[str, str], Cell | None]
+    records: tuple[Record, ...]
+    marks: tuple[str, ...]
+    at_floor: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def n(self) -> int:
+        """Runs (seeds) behind the row; 0 for the analytic chance row."""
+        return len(self.records)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every run finished, none collapsed and none was searched approximately; False for
+        the analytic chance row."""
+        exact = [record for record in self.records if record.approximate is None]
+        good = [
+            not record.collapsed and (record.training is None or record.training.finished)
+            for record in exact
+        ]
+        return bool(good) and all(good)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the trainings, as far as they are stated."""
+        return [record.training.seed for record in self.records if record.training]
+
+    def by_seed(self, direction: str, metric: str) -> dict[int, float]:
+        """The value (a fraction) of each seed in which it is defined."""
+        return {
+            record.training.seed: score.value
+            for record in self.records
+            if record.training is not None
+            and (score := score_of(record, direction, metric)) is not None
+            and score.value is not None
+        }
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared with one another, and the sentences that define them."""
+
+    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
+    title: str
+    sensors: dict[str, str]
+    metrics: tuple[str, ...]  # shown; the records hold more
+    rows: tuple[Row, ...]
+    best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
+    not_worse: frozenset[tuple[str, str, str]]  # the same, see significance.py
+    notes: tuple[str, ...]
+
+    def arrows(self) -> list[str]:
+        """The four directions with sensor names."""
+        return [arrow(direction, self.sensors) for direction in DIRECTIONS]
+
+
+def average(row: Row, metric: str) -> float | None:
+    """Mean of a metric over the four directions; None where one is undefined."""
+    cells = [row.cells.get((direction, metric)) for direction in DIRECTIONS]
+    known = [cell.mean for cell in cells if cell is not None]
+    return statistics.fmean(known) if len(known) == len(DIRECTIONS) else None
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
@@ -28,7 +111,7 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     In a folder of runs these are the files named ``record*.json``; in one without any of that
     name, as ``results/records``, every ``*.json`` is a record.
     """
-    found: list[tuple[str, Record]] = []
+    by_file: list[tuple[str, Record]] = []
     for path in paths:
         if path.is_dir():
             files = sorted(path.rglob("record*.json")) or sorted(path.rglob("*.json"))
@@ -40,9 +123,9 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
             )
         if not files:
             raise UserError("no records here", where=path, fix="run `crbench evaluate RUN` first")
-        found += [(file.as_posix(), read_record(file)) for file in files]
-    found.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
-    return [record for _, record in found]
+        by_file += [(file.as_posix(), read_record(file)) for file in files]
+    by_file.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
+    return [record for _, record in by_file]
 
 
 # method, scale, digest of its card, planned epochs, bands in use, index that searched
@@ -67,6 +150,11 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
     rows = [_with_floor(row, rows, metrics) for row in rows]
     rows.sort(key=lambda row: _order(row, metrics[0]))
     best = _best(rows)
+    passed: frozenset[tuple[str, str, str]] = frozenset()
+    if sum(row.n > 1 for row in rows) > 1:  # only then two rows may share two seeds
+        from crbench.board.significance import not_worse
+
+        passed = not_worse(rows, best)
     return Board(
         key=key,
         title=notes.board_title(first, sensors),
@@ -74,7 +162,7 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
         metrics=metrics,
         rows=(*rows, _chance(first)),
         best=best,
-        not_worse=not_worse(rows, best),
+        not_worse=passed,
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
     )
 
@@ -104,10 +192,13 @@ def _planned(record: Record) -> int | None:
     return record.training.epochs_planned if record.training else None
 
 
+def score_of(record: Record, direction: str, metric: str) -> Value | None:
+    """A score of a record; None where it holds none."""
+    return record.scores.get(direction, {}).get(metric)  # type: ignore[call-overload, no-any-return]
+
+
 def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:
-    by_run = [{str(d): scores for d, scores in run.scores.items()} for run in runs]
-    values = [scores.get(direction, {}).get(metric) for scores in by_run]
-    known = [value for value in values if value is not None]
+    known = [value for run in runs if (value := score_of(run, direction, metric)) is not None]
     means = [float(value.value) for value in known if value.value is not None]
     if not means:
         return None
@@ -206,7 +297,7 @@ def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
     marks = row.marks
     if all((direction, metrics[0]) in low for direction in DIRECTIONS):
         marks = (*marks, "not above its floor")
-    return Row(row.name, row.label, row.kind, row.cells, row.records, marks, frozenset(low))
+    return replace(row, marks=marks, at_floor=frozenset(low))
 
 
 def _chance(record: Record) -> Row:

@@ -1,6 +1,7 @@
-"""A table as data: built once, and only then written as Markdown, LaTeX, HTML or on a terminal.
+"""Tables as data: built once, and only then written as Markdown, LaTeX, HTML or on a terminal.
 
-Texts are as they are shown, with the digits that every writer shares, and not yet escaped.
+A board is a table a metric. Texts are as they are shown, with the digits that every writer shares,
+and not yet escaped.
 """
 
 from __future__ import annotations
@@ -9,11 +10,24 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from crbench import words as names
+from crbench.board.notes import AT_FLOOR, NOT_WORSE
+from crbench.board.rows import Board, Row, average
 from crbench.words import DIRECTIONS, arrow
 
+if TYPE_CHECKING:
+    from crbench.board.published import PublishedTable
+
 DASH = "–"
+_FAINT = ("external", "floor", "chance")  # kinds of rows whose names stand back on a terminal
 
 
 @dataclass(frozen=True)
@@ -140,3 +154,165 @@ def csv_of(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
     for line in lines:
         writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in line.items()})
     return out.getvalue()
+
+
+_METHOD = Column("method", right=False, sort="text")
+_MEASURED = (
+    Column("mean", hint="mean of the four directions"),
+    Column("n", hint="runs, one per seed"),
+    Column("params (M)", brief=False, css="nowrap", hint="millions: trained / used at inference"),
+    Column("date", brief=False, sort="text", css="nowrap"),
+)
+_PRINTED = (
+    Column("params (M)", brief=False),
+    Column("metric", brief=False, sort="text", css="text"),
+    Column("comparable", sort="text", css="text"),
+    Column("source", brief=False, sort="text", css="text"),
+)
+PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."
+
+
+def measured_table(board: Board, metric: str) -> Table:
+    """The rows of a board by direction, their mean, runs, parameters and dates."""
+    columns = (_METHOD, *direction_columns(board.sensors, "score"), *_MEASURED)
+    rows = tuple(_measured_row(board, row, metric) for row in board.rows)
+    title = f"{names.title(metric)}, measured"
+    return Table(title, columns, rows, notes=(*board.notes, PARAMS), marked=True)
+
+
+def _measured_row(board: Board, row: Row, metric: str) -> TableRow:
+    mean = average(row, metric)
+    cells = (
+        *(score_cell(board, row, direction, metric) for direction in DIRECTIONS),
+        TableCell(percent(mean), sort=_six(mean)),
+        TableCell(str(row.n or DASH), sort=str(row.n)),
+        TableCell(_params(row)),
+        TableCell(max((record.created for record in row.records), default=DASH)[:10]),
+    )
+    return TableRow(row.label, cells, row.kind, row.marks, "floor" * (row.kind == "floor"))
+
+
+def score_cell(board: Board, row: Row, direction: str, metric: str) -> TableCell:
+    """A score with its spread over seeds, its interval over queries, and the signs behind it: not
+    significantly worse than the best, not above the floor."""
+    key = (row.label, direction, metric)
+    signs = NOT_WORSE * (key in board.not_worse) + AT_FLOOR * (key[1:] in row.at_floor)
+    cell = row.cells.get(key[1:])
+    if cell is None:
+        return TableCell(signs=signs, best=key in board.best)
+    known = cell.low is not None and cell.high is not None
+    interval = (percent(cell.low), percent(cell.high)) if known else None
+    return score_text(
+        cell.mean, cell.sd,
+        interval=interval, signs=signs, best=key in board.best, sort=_six(cell.mean),
+    )  # fmt: skip
+
+
+def _six(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _params(row: Row) -> str:
+    training = row.records[0].training if row.n else None
+    if training is None:
+        return DASH
+    return f"{millions(training.params_trainable)} / {millions(training.params_inference)}"
+
+
+def published_table(table: PublishedTable) -> Table:
+    """Printed rows with their digits, and whether they may be held against measured ones."""
+    rows = []
+    for row in table.rows:
+        values = [row.values[direction] for direction in DIRECTIONS]
+        cells = [TableCell(printed_percent(v), sort="" if v is None else str(v)) for v in values]
+        params = DASH if row.params_m is None else f"{row.params_m:.2f}"
+        cells += [
+            TableCell(params, sort=str(row.params_m or "")),
+            TableCell(names.title(row.metric)),
+            TableCell(row.comparable, hint=row.why),
+            TableCell(row.source),
+        ]
+        rows.append(TableRow(row.method, tuple(cells), "published"))
+    columns = (_METHOD, *direction_columns(table.sensors), *_PRINTED)
+    return Table(f"{table.heading}, published", columns, tuple(rows))
+
+
+def print_boards(
+    boards: Sequence[Board],
+    published: Sequence[PublishedTable] = (),
+    *,
+    console: Console | None = None,
+) -> None:
+    """Print measured boards with their definitions, then published tables apart."""
+    console = console or Console(highlight=False)
+    if not boards:
+        console.print("no records yet: `crbench demo` makes the first ones")
+    for board in boards:
+        console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
+        for metric in board.metrics:
+            console.print(_board_table(measured_table(board, metric), names.title(metric)))
+        if any(record.probe for row in board.rows for record in row.records):
+            from crbench.board.probes import probe_table
+
+            probes = probe_table(board)
+            assert probes is not None
+            printed = _board_table(probes, probes.columns[0].head)
+            printed.title = probes.title
+            console.print(printed)
+            print_notes(console, probes.notes)
+        print_notes(console, board.notes)
+    for table in published:
+        shown = published_table(table)
+        console.print(_board_table(shown, f"{table.dataset}, {shown.title}"))
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """Definitions and remarks under a table."""
+    for note in notes:
+        console.print(Text(f"- {note}", style="dim"))
+
+
+def _board_table(table: Table, corner: str) -> RichTable:
+    """Narrow: numbers never wrap, and what the table shows stands over the names."""
+    printed = terminal_table(table, lined=False)
+    printed.columns[0].header = corner
+    for position, column in enumerate(printed.columns):
+        column.no_wrap, column.max_width = position > 0, 24
+    return printed
+
+
+def terminal_table(table: Table, *, lined: bool = True) -> RichTable:
+    """A table for the terminal, with a line between kinds of rows.
+
+    ``lined``: in a frame and under its title; its rows have their marks in cells, if at all.
+    """
+    if lined:
+        look = RichTable(title=escape(table.title), title_justify="left")
+    else:
+        look = RichTable(
+            box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
+        )
+    brief = [position for position, column in enumerate(table.columns) if column.brief]
+    for position in brief:
+        column = table.columns[position]
+        look.add_column(column.head, justify="right" if column.right else "left")
+    previous = table.rows[0].kind if table.rows else ""
+    for row in table.rows:
+        if row.kind != previous:
+            look.add_section()
+        previous = row.kind
+        label = Text(row.name, style="dim" if row.kind in _FAINT else "")
+        for mark in () if lined else row.marks:
+            label.append(f"\n{mark}", style="bold red")
+        look.add_row(label, *(_terminal_cell(row.cells[position - 1]) for position in brief[1:]))
+    return look
+
+
+def _terminal_cell(cell: TableCell) -> Text:
+    text = Text(cell.value, style="bold" if cell.best else "")
+    text.append(cell.signs)
+    interval = ["–".join(cell.interval)] if cell.interval else []
+    for style, lines in (("dim", (*interval, *cell.below)), ("red", cell.marks)):
+        for line in lines:
+            text.append(("\n" if text else "") + line, style=style)
+    return text

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crbench.board.board import Board
 from crbench.board.leaderboard import write_boards
-from crbench.board.rows import boards, read_records
-from crbench.board.terminal import print_boards
+from crbench.board.rows import Board, boards, read_records
+from crbench.board.tables import print_boards
 from crbench.draw.curves import training_curves
 from crbench.draw.grids import run_grid
 from crbench.files import write_json

@@ -7,9 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from crbench.board.board import Board, Row
 from crbench.board.html import more_metrics, page
-from crbench.board.significance import by_seed
+from crbench.board.rows import Board, Row
 from crbench.records import Record
 from crbench.study.commands import command_lines
 from crbench.words import DIRECTIONS, arrow
@@ -42,7 +41,7 @@ def row_page(
         metric=metric,
         metrics=[*board.metrics, *more_metrics(board)],
         runs=list(zip(row.records, files, strict=True)),
-        by_seed={direction: by_seed(row, direction, metric) for direction in DIRECTIONS},
+        by_seed={direction: row.by_seed(direction, metric) for direction in DIRECTIONS},
         classes=_class_scores(row, metric),
         health=_health_lines(record),
         facts=_facts(record, row, board),

@@ -13,9 +13,9 @@ from crbench.board.tables import (
     TableCell,
     points,
     printed_percent,
+    terminal_table,
     text_table,
 )
-from crbench.board.terminal import terminal_table
 from crbench.study.cards import StudyCard
 from crbench.study.pages import (
     Key,

@@ -15,8 +15,7 @@ import pytest
 from crbench.board.board_data import board_csv
 from crbench.board.html import board_page
 from crbench.board.latex import board_latex, latex_text
-from crbench.board.leaderboard import write_boards
-from crbench.board.markdown import board_markdown
+from crbench.board.leaderboard import board_markdown, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import boards
 from crbench.records import Record

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from crbench.board.board_data import board_csv, board_json
-from crbench.board.leaderboard import BOARD_FILES, write_boards
-from crbench.board.markdown import board_markdown
+from crbench.board.leaderboard import BOARD_FILES, board_markdown, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import average, boards, flatten, read_records
 from crbench.errors import UserError

@@ -21,9 +21,9 @@ from crbench.board.tables import (
     csv_of,
     points,
     score_text,
+    terminal_table,
     text_table,
 )
-from crbench.board.terminal import terminal_table
 
 EVIL = "a|b & c$ <i> {x}_1 [red]no[/red]"
 LONG = "a very long name of a method " * 8

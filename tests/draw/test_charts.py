@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from crbench.board.board import Board
-from crbench.board.rows import boards
+from crbench.board.rows import Board, boards
 from crbench.draw import charts
 from crbench.records import Record
 
