@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from crbench.board.published import PublishedTable
-from crbench.board.rows import Board, Cell, Row
-from crbench.board.tables import csv_of
+from crbench.board.tables import Board, Cell, Row
 from crbench.words import DIRECTIONS, arrow
 
 _CSV_COLUMNS = (
@@ -16,6 +17,16 @@ _CSV_COLUMNS = (
     "params_trainable", "params_inference", "epochs", "date", "marks", "at_floor", "best",
     "not_worse", "comparable", "source",
 )  # fmt: skip
+
+
+def csv_of(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+    """Lines as CSV: floats with six decimals; None, and what a line lacks, stay empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in line.items()})
+    return out.getvalue()
 
 
 def board_csv(boards: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 from crbench import words as names
 from crbench.board.markdown import markdown_table, markdown_text
 from crbench.board.notes import dataset_title, setting
-from crbench.board.probes import probe_table
 from crbench.board.published import COMPARABLE, PublishedTable
-from crbench.board.rows import Board, average
-from crbench.board.tables import PARAMS, measured_table, percent, published_table, score_cell
+from crbench.board.tables import (
+    PARAMS,
+    Board,
+    average,
+    measured_table,
+    percent,
+    published_table,
+    score_cell,
+)
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
@@ -79,7 +85,7 @@ def _asset(name: str) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    """Templates, those of HTML with escaping on; a name that is not there is an error, never an empty place."""
+    """Templates, those of HTML with escaping on; an unknown name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
     made = Environment(
@@ -97,7 +103,7 @@ def _environment() -> Environment:
         "dataset_title": dataset_title, "definition": names.definition, "family": names.family,
         "markdown_table": markdown_table, "measured_table": measured_table,
         "more_metrics": more_metrics,
-        "probe_table": probe_table, "published_table": published_table, "score_cell": score_cell,
+        "published_table": published_table, "score_cell": score_cell,
         "setting": setting, "title": names.title,
     }  # fmt: skip
     return made

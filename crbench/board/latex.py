@@ -6,10 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crbench.board.probes import probe_table
 from crbench.board.published import COMPARABLE, PublishedTable
-from crbench.board.rows import Board
-from crbench.board.tables import Table, TableCell, measured_table, published_table
+from crbench.board.tables import Board, Table, TableCell, measured_table, published_table
 
 _HEAD = r"""
 % Made by `crbench leaderboard` from run records and published tables; do not edit by hand.
@@ -59,7 +57,7 @@ def board_latex(boards: Sequence[Board], published: Sequence[PublishedTable] = (
             label = latex_label(*about, metric)
             see = [rf"Notes as under Table~\ref{{{first}}}."] if label != first else None
             parts.append(latex_table(table, f"{board.title}. {table.title}.", label, see))
-        if (probes := probe_table(board)) is not None:
+        if (probes := board.probes) is not None:
             caption = f"{board.title}. {probes.title}."
             parts.append(latex_table(probes, caption, latex_label(*about, "probe")))
     for printed in published:

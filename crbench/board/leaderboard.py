@@ -9,7 +9,7 @@ from crbench.board.board_data import board_csv
 from crbench.board.html import board_page, page
 from crbench.board.latex import board_latex
 from crbench.board.published import PublishedTable
-from crbench.board.rows import Board
+from crbench.board.tables import Board
 from crbench.files import write_text
 
 

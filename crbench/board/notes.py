@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from crbench import words as names
+from crbench.board.tables import AT_FLOOR, NOT_WORSE, Row
 from crbench.records import Record
 from crbench.words import DIRECTIONS, arrow
 
-if TYPE_CHECKING:
-    from crbench.board.rows import Row
-
-AT_FLOOR = "°"
-NOT_WORSE = "≈"
 _RULE = (
     f"{NOT_WORSE}: not significantly worse than the bold value: the 95 % interval (Student's t) of "
     "the difference to it, paired by seed, reaches zero; uncorrected for the number of rows. "

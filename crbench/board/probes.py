@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from crbench.board.rows import Board, Row
-from crbench.board.tables import DASH, Table, text_table
+from crbench.board.tables import DASH, Row, Table, text_table
 from crbench.records import ProbeEntry
 
 _TITLE = "Supervised reference: linear probe, not retrieval"
@@ -19,14 +18,14 @@ _NOTE = (
 _MEASURES = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("macro_map", "macro mAP"))
 
 
-def probe_table(board: Board) -> Table | None:
+def probe_table(rows: Sequence[Row], sensors: Mapping[str, str]) -> Table | None:
     """The probes of a board's rows; None where no record holds one."""
-    by_row = {row.label: _entries(row) for row in board.rows}
+    by_row = {row.label: _entries(row) for row in rows}
     known = [entry for parts in by_row.values() for part in parts.values() for entry in part]
     if not known:
         return None
     columns = [
-        (modality, key, f"{board.sensors[modality]} {title}")
+        (modality, key, f"{sensors[modality]} {title}")
         for modality in ("a", "b")
         for key, title in _MEASURES
         if any(getattr(entry, key) is not None for entry in known)

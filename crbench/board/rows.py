@@ -8,101 +8,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crbench.board import notes
+from crbench.board.tables import Board, Cell, Row, average, score_of
 from crbench.errors import UserError
-from crbench.records import Record, Value, read_record
-from crbench.words import DIRECTIONS, arrow
+from crbench.records import Record, read_record
+from crbench.words import DIRECTIONS
 
 _KINDS = ("method", "external", "floor")  # in the order of a board
 _FLOOR = "random"  # the untrained encoder: what a method must beat to have learned anything
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric over the runs of a row, as fractions.
-
-    ``mean`` and ``sd`` are over seeds (sd None for one run); ``low`` and ``high`` bound the 95 %
-    interval over queries, averaged over the runs.
-    """
-
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one board. ``cells`` is keyed by (direction, metric); None: undefined."""
-
-    name: str
-    label: str
-    kind: str  # "method", "external", "floor" or "chance"
-    cells: dict[tuple[str, str], Cell | None]
-    records: tuple[Record, ...]
-    marks: tuple[str, ...]
-    at_floor: frozenset[tuple[str, str]] = frozenset()
-
-    @property
-    def n(self) -> int:
-        """Runs (seeds) behind the row; 0 for the analytic chance row."""
-        return len(self.records)
-
-    @property
-    def sound(self) -> bool:
-        """Whether every run finished, none collapsed and none was searched approximately; False for
-        the analytic chance row."""
-        exact = [record for record in self.records if record.approximate is None]
-        good = [
-            not record.collapsed and (record.training is None or record.training.finished)
-            for record in exact
-        ]
-        return bool(good) and all(good)
-
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the trainings, as far as they are stated."""
-        return [record.training.seed for record in self.records if record.training]
-
-    def by_seed(self, direction: str, metric: str) -> dict[int, float]:
-        """The value (a fraction) of each seed in which it is defined."""
-        return {
-            record.training.seed: score.value
-            for record in self.records
-            if record.training is not None
-            and (score := score_of(record, direction, metric)) is not None
-            and score.value is not None
-        }
-
-
-@dataclass(frozen=True)
-class Board:
-    """Rows that may be compared with one another, and the sentences that define them."""
-
-    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
-    title: str
-    sensors: dict[str, str]
-    metrics: tuple[str, ...]  # shown; the records hold more
-    rows: tuple[Row, ...]
-    best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
-    not_worse: frozenset[tuple[str, str, str]]  # the same, see significance.py
-    notes: tuple[str, ...]
-
-    def arrows(self) -> list[str]:
-        """The four directions with sensor names."""
-        return [arrow(direction, self.sensors) for direction in DIRECTIONS]
-
-
-def average(row: Row, metric: str) -> float | None:
-    """Mean of a metric over the four directions; None where one is undefined."""
-    cells = [row.cells.get((direction, metric)) for direction in DIRECTIONS]
-    known = [cell.mean for cell in cells if cell is not None]
-    return statistics.fmean(known) if len(known) == len(DIRECTIONS) else None
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
@@ -155,6 +72,11 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
         from crbench.board.significance import not_worse
 
         passed = not_worse(rows, best)
+    probes = None
+    if any(record.probe for record in records):
+        from crbench.board.probes import probe_table
+
+        probes = probe_table(rows, sensors)
     return Board(
         key=key,
         title=notes.board_title(first, sensors),
@@ -164,6 +86,7 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
         best=best,
         not_worse=passed,
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
+        probes=probes,
     )
 
 
@@ -190,11 +113,6 @@ def _rows(records: list[Record]) -> list[Row]:
 def _planned(record: Record) -> int | None:
     """Epochs that the training was to have; None where there is no statement of it."""
     return record.training.epochs_planned if record.training else None
-
-
-def score_of(record: Record, direction: str, metric: str) -> Value | None:
-    """A score of a record; None where it holds none."""
-    return record.scores.get(direction, {}).get(metric)  # type: ignore[call-overload, no-any-return]
 
 
 def _cell(runs: Sequence[Record], direction: str, metric: str) -> Cell | None:

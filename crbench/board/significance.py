@@ -8,12 +8,9 @@ queries that overlap are no test and are not used as one. No correction is made 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from crbench.board.tables import Row
 from crbench.scoring.intervals import over_seeds
-
-if TYPE_CHECKING:
-    from crbench.board.rows import Row
 
 
 def not_worse(

@@ -6,8 +6,7 @@ and not yet escaped.
 
 from __future__ import annotations
 
-import csv
-import io
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,15 +18,105 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from crbench import words as names
-from crbench.board.notes import AT_FLOOR, NOT_WORSE
-from crbench.board.rows import Board, Row, average
+from crbench.records import Record, Value
 from crbench.words import DIRECTIONS, arrow
 
 if TYPE_CHECKING:
     from crbench.board.published import PublishedTable
 
 DASH = "–"
+AT_FLOOR, NOT_WORSE = "°", "≈"  # signs behind a value; the notes of a board say what they mean
 _FAINT = ("external", "floor", "chance")  # kinds of rows whose names stand back on a terminal
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric over the runs of a row, as fractions.
+
+    ``mean`` and ``sd`` are over seeds (sd None for one run); ``low`` and ``high`` bound the 95 %
+    interval over queries, averaged over the runs.
+    """
+
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one board. ``cells`` is keyed by (direction, metric); None: undefined."""
+
+    name: str
+    label: str
+    kind: str  # "method", "external", "floor" or "chance"
+    cells: dict[tuple[str, str], Cell | None]
+    records: tuple[Record, ...]
+    marks: tuple[str, ...]
+    at_floor: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def n(self) -> int:
+        """Runs (seeds) behind the row; 0 for the analytic chance row."""
+        return len(self.records)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every run finished, none collapsed and none was searched approximately; False for
+        the analytic chance row."""
+        exact = [record for record in self.records if record.approximate is None]
+        good = [
+            not record.collapsed and (record.training is None or record.training.finished)
+            for record in exact
+        ]
+        return bool(good) and all(good)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the trainings, as far as they are stated."""
+        return [record.training.seed for record in self.records if record.training]
+
+    def by_seed(self, direction: str, metric: str) -> dict[int, float]:
+        """The value (a fraction) of each seed in which it is defined."""
+        return {
+            record.training.seed: score.value
+            for record in self.records
+            if record.training is not None
+            and (score := score_of(record, direction, metric)) is not None
+            and score.value is not None
+        }
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows that may be compared with one another, and the sentences that define them."""
+
+    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
+    title: str
+    sensors: dict[str, str]
+    metrics: tuple[str, ...]  # shown; the records hold more
+    rows: tuple[Row, ...]
+    best: frozenset[tuple[str, str, str]]  # (row label, direction, metric)
+    not_worse: frozenset[tuple[str, str, str]]  # the same, see significance.py
+    notes: tuple[str, ...]
+    probes: Table | None = None  # the supervised reference of its rows, where one holds any
+
+    def arrows(self) -> list[str]:
+        """The four directions with sensor names."""
+        return [arrow(direction, self.sensors) for direction in DIRECTIONS]
+
+
+def average(row: Row, metric: str) -> float | None:
+    """Mean of a metric over the four directions; None where one is undefined."""
+    cells = [row.cells.get((direction, metric)) for direction in DIRECTIONS]
+    known = [cell.mean for cell in cells if cell is not None]
+    return statistics.fmean(known) if len(known) == len(DIRECTIONS) else None
+
+
+def score_of(record: Record, direction: str, metric: str) -> Value | None:
+    """A score of a record; None where it holds none."""
+    return record.scores.get(direction, {}).get(metric)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -146,16 +235,6 @@ def score_text(value: float, sd: float | None, **more: Any) -> TableCell:
     return TableCell(percent(value), "" if sd is None else percent(sd), **more)
 
 
-def csv_of(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
-    """Lines as CSV: floats with six decimals; None, and what a line lacks, stay empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in line.items()})
-    return out.getvalue()
-
-
 _METHOD = Column("method", right=False, sort="text")
 _MEASURED = (
     Column("mean", hint="mean of the four directions"),
@@ -251,11 +330,7 @@ def print_boards(
         console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
         for metric in board.metrics:
             console.print(_board_table(measured_table(board, metric), names.title(metric)))
-        if any(record.probe for row in board.rows for record in row.records):
-            from crbench.board.probes import probe_table
-
-            probes = probe_table(board)
-            assert probes is not None
+        if (probes := board.probes) is not None:
             printed = _board_table(probes, probes.columns[0].head)
             printed.title = probes.title
             console.print(printed)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from crbench import words as names
-from crbench.board.rows import Board, Row, average
+from crbench.board.tables import Board, Row, average
 from crbench.draw import sheet
 from crbench.records import TrainingEntry
 from crbench.words import DIRECTIONS

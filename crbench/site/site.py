@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from crbench import words as names
 from crbench.board.html import TEMPLATES, board_page, page
 from crbench.board.published import published_tables
-from crbench.board.rows import Board, Row, boards
+from crbench.board.rows import boards
+from crbench.board.tables import Board, Row
 from crbench.errors import UserError
 from crbench.files import sha256_file, sha256_json, write_json, write_text
 from crbench.progress import watched

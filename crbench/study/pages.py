@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crbench import words as names
+from crbench.board.board_data import csv_of
 from crbench.board.markdown import markdown_table
 from crbench.board.notes import protocol_note
 from crbench.board.tables import (
@@ -17,7 +18,6 @@ from crbench.board.tables import (
     Table,
     TableCell,
     TableRow,
-    csv_of,
     millions,
     points,
     printed_percent,

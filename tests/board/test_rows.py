@@ -14,7 +14,8 @@ import pytest
 from crbench.board.board_data import board_csv, board_json
 from crbench.board.leaderboard import BOARD_FILES, board_markdown, write_boards
 from crbench.board.published import published_tables
-from crbench.board.rows import average, boards, flatten, read_records
+from crbench.board.rows import boards, flatten, read_records
+from crbench.board.tables import average
 from crbench.errors import UserError
 from crbench.records import Record, write_record
 

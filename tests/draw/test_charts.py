@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from crbench.board.rows import Board, boards
+from crbench.board.rows import boards
+from crbench.board.tables import Board
 from crbench.draw import charts
 from crbench.records import Record
 
