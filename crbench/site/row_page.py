@@ -11,7 +11,7 @@ from crbench.board.html import more_metrics, page
 from crbench.board.tables import Board, Row
 from crbench.records import Record
 from crbench.study.commands import command_lines
-from crbench.words import DIRECTIONS, arrow
+from crbench.words import DIRECTIONS
 
 _HEALTH = (
     ("feature_std", "feature sd", "mean over features of the sd over items, unit embeddings"),
@@ -44,7 +44,12 @@ def row_page(
         by_seed={direction: row.by_seed(direction, metric) for direction in DIRECTIONS},
         classes=_class_scores(row, metric),
         health=_health_lines(record),
-        facts=_facts(record, row, board),
+        details=(
+            ("Versions", record.versions), ("Hardware", record.hardware),
+            ("Devices", record.devices), ("Digests", record.digests),
+            ("Timings (s)", {key: f"{value:.2f}" for key, value in record.timings.items()}),
+            ("Memory (GiB)", {key: f"{value:.2f}" for key, value in record.memory.items()}),
+        ),
         commands=command_lines(record),
         cards=[
             ("Method card", json.dumps(record.method.card, indent=2, ensure_ascii=False)),
@@ -55,7 +60,7 @@ def row_page(
         alone=False,
         up="../",
         here="row",
-    )
+    )  # fmt: skip
 
 
 def _class_scores(row: Row, metric: str) -> list[tuple[str, list[float | None]]]:
@@ -86,55 +91,3 @@ def _health_lines(record: Record) -> list[tuple[str, str, list[float | None]]]:
         (title, meaning, [of(direction, key) for direction in DIRECTIONS])
         for key, title, meaning in _HEALTH
     ]
-
-
-def _facts(record: Record, row: Row, board: Board) -> list[tuple[str, str]]:
-    """What the record says beside its scores, as (name, text)."""
-    training, data = record.training, record.dataset
-    serves = "; ".join(
-        f"{arrow(str(d), board.sensors)}: {s.query}" + (f" → {s.gallery}" * (s.query != s.gallery))
-        for d, s in record.serves.items()
-    )
-    lines = [
-        ("Dataset", f"{data.title}, scale {data.scale}, cache {data.cache_digest}"),
-        ("Sensors", "; ".join(
-            f"{entry.name}: {', '.join(entry.bands)}" for entry in record.modalities.values()
-        )),
-        ("Protocol", _protocol(record)),
-        ("Served by", serves),
-        ("Method", f"{record.method.title}, scale {record.method.scale}, "
-                   f"card {record.method.digest}"),
-        ("Paper", record.method.paper),
-    ]  # fmt: skip
-    if training is None:
-        lines.append(("Training", "not stated: embeddings of another program"))
-    else:
-        lines += [
-            ("Seeds", ", ".join(map(str, row.seeds))),
-            ("Training", f"{training.epochs} of {training.epochs_planned} epochs, "
-                         f"{training.steps:,} steps on {training.n_train:,} pairs "
-                         f"({' + '.join(training.train_splits)}), {training.seconds:,.0f} s on "
-                         f"{training.device}, {training.threads} threads, {training.precision}"),
-            ("Parameters", f"{training.params_trainable:,} trained, "
-                           f"{training.params_inference:,} used at inference"),
-        ]  # fmt: skip
-    tables = (
-        ("Versions", record.versions), ("Hardware", record.hardware), ("Devices", record.devices),
-        ("Digests", record.digests),
-        ("Timings (s)", {key: f"{value:.2f}" for key, value in record.timings.items()}),
-        ("Memory (GiB)", {key: f"{value:.2f}" for key, value in record.memory.items()}),
-    )  # fmt: skip
-    lines += [
-        (name, ", ".join(f"{key} {value}" for key, value in table.items()))
-        for name, table in tables
-        if table
-    ]
-    return [(name, text) for name, text in lines if text]
-
-
-def _protocol(record: Record) -> str:
-    used = record.protocol
-    return (
-        f"{used.name}: {used.n_query:,} queries ({' + '.join(used.query)}) in {used.n_gallery:,} "
-        f"items ({' + '.join(used.gallery)}), {used.similarity}, ties {used.ties}"
-    )

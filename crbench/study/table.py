@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crbench.board.published import PublishedRow, printed
+from crbench.board.tables import score_of
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.scoring.intervals import Effect, over_seeds
@@ -142,15 +143,14 @@ def _row(
 
 def _by_seed(row: StudyRow, column: str, metric: str) -> dict[int, float]:
     """Values by seed; a seed in which one of the four directions is undefined has no mean."""
-    found = {}
+    by_seed = {}
     for seed, record in row.records.items():
-        scores = {str(d): values for d, values in record.scores.items()}
         wanted = DIRECTIONS if column == MEAN else (column,)
-        values = [scores[d][metric].value for d in wanted if metric in scores.get(d, {})]
-        known = [value for value in values if value is not None]
+        scores = [score_of(record, direction, metric) for direction in wanted]
+        known = [score.value for score in scores if score and score.value is not None]
         if len(known) == len(wanted):
-            found[seed] = statistics.fmean(known)
-    return found
+            by_seed[seed] = statistics.fmean(known)
+    return by_seed
 
 
 def _compare(row: StudyRow, reference: StudyRow) -> None:

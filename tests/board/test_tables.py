@@ -10,6 +10,7 @@ import pytest
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
+from crbench.board.board_data import csv_of
 from crbench.board.html import TEMPLATES
 from crbench.board.latex import latex_label, latex_table
 from crbench.board.markdown import markdown_table
@@ -18,7 +19,6 @@ from crbench.board.tables import (
     Table,
     TableCell,
     TableRow,
-    csv_of,
     points,
     score_text,
     terminal_table,
