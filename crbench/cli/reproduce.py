@@ -98,8 +98,7 @@ def _print_outcome(outcome: Outcome, most: float) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from crbench.board.tables import percent, text_table
-    from crbench.board.terminal import print_notes, terminal_table
+    from crbench.board.tables import percent, print_notes, terminal_table, text_table
     from crbench.words import arrow, title
 
     console = Console(highlight=False, soft_wrap=True)

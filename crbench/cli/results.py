@@ -24,7 +24,7 @@ def leaderboard_command(
     from crbench.board.leaderboard import write_boards
     from crbench.board.published import published_tables
     from crbench.board.rows import boards, read_records
-    from crbench.board.terminal import print_boards
+    from crbench.board.tables import print_boards
 
     tables = boards(read_records(records or [opt.RECORDS]))
     published = published_tables()

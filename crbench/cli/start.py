@@ -63,8 +63,7 @@ def list_command(
         return
     from rich.console import Console
 
-    from crbench.board.tables import text_table
-    from crbench.board.terminal import terminal_table
+    from crbench.board.tables import terminal_table, text_table
 
     for title, rows in listed.items():
         heads = list(rows[0])

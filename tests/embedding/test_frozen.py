@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from crbench.board.markdown import board_markdown
+from crbench.board.leaderboard import board_markdown
 from crbench.board.rows import boards
 from crbench.cards import load_dataset
 from crbench.cli import app

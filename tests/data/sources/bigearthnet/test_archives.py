@@ -72,6 +72,7 @@ def rewritten(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 def stop_before_pixels(card: DatasetCard, raw: Path, out: Path) -> None:
     """A build that ends when all archives are read, before any pixel is written."""
+
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
