@@ -77,6 +77,7 @@ def test_a_trained_record_of_the_board_comes_out_again(place: Path) -> None:
         assert f"$ {line}" in done.stderr
 
 
+@pytest.mark.soak
 def test_a_wrong_number_in_a_record_is_found(place: Path, small: Path) -> None:
     """The same run, held against a record whose S1→S2 was made three points better."""
     data = json.loads(small.read_text(encoding="utf-8"))

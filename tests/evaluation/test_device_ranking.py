@@ -77,7 +77,7 @@ def test_equals_numpy_where_queries_and_gallery_overlap_in_part() -> None:
 
 @pytest.mark.parametrize("kind", ["multi", "single"])
 def test_equals_numpy_for_a_collapsed_encoder(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_ranking, "AT_A_TIME", 500)  # several rounds of the tied items
+    monkeypatch.setattr(device_ranking, "_AT_A_TIME", 500)  # several rounds of the tied items
     _, items = make(5, 120, kind=kind)
     parts = {m: np.full((120, 5), 0.3, np.float32) for m in "ab"}
     same_bits(CPU, parts, items, items, kind)
@@ -94,7 +94,7 @@ def test_a_device_that_rounds_products_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_scores_are_those_of_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_ranking, "GALLERY_TILE", 37)
+    monkeypatch.setattr(device_ranking, "_GALLERY_TILE", 37)
     x = np.random.default_rng(0).standard_normal((100, 60)).astype(np.float32)
     codes = fixed_point(x, "x")
     expected = (codes.astype(float) @ codes.T.astype(float) / 2.0**52).astype(np.float32)

@@ -179,6 +179,7 @@ def test_a_refusal_keeps_the_direction(served: Any) -> None:
     assert 'value="ben-14k-twin-00"' in data.decode() and "did you mean" in data.decode()
 
 
+@pytest.mark.soak
 def test_bombs_are_refused_with_a_sentence(served: Any, search: Search) -> None:
     card = search.cache.card.a
     made = bombs.bombs((len(card.bands), *card.size), card.dtype, served.run / "record.json")

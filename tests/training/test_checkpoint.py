@@ -130,6 +130,7 @@ def go(cache: Path, out: Path, keep: int = 1, resume: bool = False) -> Path:
     )  # fmt: skip
 
 
+@pytest.mark.soak
 def test_a_damaged_checkpoint_costs_the_way_from_the_one_before_it(
     twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert logs[0] == logs[1]
 
 
+@pytest.mark.soak
 def test_a_full_disk_at_the_end_is_one_message(twin_cache: Path, tmp_path: Path) -> None:
     code = (
         "import crbench, resource, sys; import crbench.training.loop as t\n"

@@ -86,6 +86,7 @@ def alone(twin_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
 
 
+@pytest.mark.soak
 def test_torchrun_trains_the_model_of_one_process(
     twin_cache: Path, alone: Path, tmp_path: Path
 ) -> None:
