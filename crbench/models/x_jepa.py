@@ -131,13 +131,16 @@ class XJEPA(Method):
             other = source if table.cross_context == "query" else goal
             tokens = self._queries(hidden), context[source], context[other]
             predicted = self.predictors[source](*tokens, blocks.valid)
-            seen = pool(normalised(context[goal]), blocks.valid)
+            # pooled first, in this order: gradients add up in it, and training amplifies rounding
+            pooled = (
+                pool(normalised(predicted)),
+                pool(normalised(context[goal]), blocks.valid),
+            )
             terms = {
                 "l2": prediction(predicted, targets[goal]),
                 "psa": self.psa(predicted, targets[goal]),
             }
-            pooled = vicreg(pool(normalised(predicted)), seen, hinge=weights.hinge)
-            sides.append(terms | pooled)
+            sides.append(terms | vicreg(*pooled, hinge=weights.hinge))
         total: dict[str, Tensor] = weights.total(sides)
         return total
 
