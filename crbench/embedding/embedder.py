@@ -43,8 +43,7 @@ class Images(Protocol):
 class Embedder:
     """A model that embeds on its device, ``batch_size`` images at a time, in full precision.
 
-    ``model`` needs ``embed(images, modality)`` and ``directions`` alone. ``threads`` are set for
-    the whole process, as torch has it.
+    ``model`` needs ``embed(images, modality)`` and ``directions`` alone.
     """
 
     def __init__(
@@ -53,11 +52,8 @@ class Embedder:
         device: torch.device,
         *,
         batch_size: int,
-        threads: int | None = None,
         quiet: bool = True,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
         full_precision()
         self.model = cast(Method, model.to(device))
         self.device, self.batch_size, self.quiet = device, batch_size, quiet
@@ -66,11 +62,12 @@ class Embedder:
     def of_run(
         cls, folder: RunFolder, info: RunInfo, device: torch.device, *, quiet: bool = True
     ) -> Embedder:
-        """The trained model of a finished run, with the run's threads and batch size."""
+        """The trained model of a finished run, with the run's batch size, and its threads for the
+        whole process, as torch has them."""
         torch.set_num_threads(info.threads)
         size = info.method_card.train.eval_batch_size
         model = trained_model(folder, info, device)
-        return cls(model, device, batch_size=size, threads=info.threads, quiet=quiet)
+        return cls(model, device, batch_size=size, quiet=quiet)
 
     @property
     def modalities(self) -> list[Modality]:

@@ -166,7 +166,7 @@ class Scorer:
             begun: dict[str, int] = {}
 
             def show(direction: str, done: int, total: int) -> None:
-                bar.label = f"scoring {direction}"
+                bar.label, bar.total = f"scoring {direction}", len(arrays) * total  # of this rank
                 bar.advance(done - begun.get(direction, 0))
                 begun[direction] = done
 

@@ -61,9 +61,8 @@ def train_run(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
     torch.set_num_threads(settings.threads or threads_here() or machine.cores())
     device = pick_device(settings.device, ranks)
     torch.manual_seed(derive(settings.seed, "init", card.name, data.card.name))
-    model = build_method(
-        card, band_counts(data)
-    )  # a card that cannot be built leaves no folder behind
+    # before anything is written: a card that cannot be built leaves no folder behind
+    model = build_method(card, band_counts(data))
     splits = data.card.train_splits
     if len(data.rows(splits)) < 2:
         raise UserError(f"too few training pairs in {splits}", where=data.path)
