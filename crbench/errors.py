@@ -22,12 +22,10 @@ class UserError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        parts = [self.what]
-        if self.where:
-            parts.append(f"where: {self.where}")
-        if self.fix:
-            parts.append(f"fix: {self.fix}")
-        return "\n  ".join(parts)
+        lines = [self.what]
+        lines += [f"where: {self.where}"] if self.where else []
+        lines += [f"fix: {self.fix}"] if self.fix else []
+        return "\n".join(lines)
 
 
 class Collapsed(UserError):

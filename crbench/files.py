@@ -155,14 +155,10 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[Any]:
     return values
 
 
-def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces. What digests are taken of."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def sha256_json(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of ``value``."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    """SHA-256 (hex) of ``value`` as JSON in one spelling: sorted keys, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

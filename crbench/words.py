@@ -36,7 +36,7 @@ DEFINITIONS = {
     "chance": "the value when every score is tied",
 }
 
-TITLES = {
+_TITLES = {
     "map": "mAP",
     "p": "P@{k}",
     "f1_item": "F1@{k} (item)",
@@ -48,7 +48,7 @@ TITLES = {
     "pair_r": "pair recall@{k}",
 }
 
-RELEVANT = {
+_RELEVANT = {
     "multi": "an item is relevant when it shares at least one label with the query",
     "single": "an item is relevant when it has the query's class",
     "none": "the query's own pair is the only relevant item",
@@ -58,7 +58,7 @@ RELEVANT = {
 def title(metric: str) -> str:
     """A metric's name for people, e.g. ``"f1_item@5"`` → ``"F1@5 (item)"``."""
     stem, _, k = metric.partition("@")
-    return TITLES.get(stem, metric).format(k=k)
+    return _TITLES.get(stem, metric).format(k=k)
 
 
 def family(metric: str) -> str:
@@ -71,7 +71,7 @@ def definition(metric: str, label_kind: str) -> str:
     """One sentence on what a metric counts, for labels of kind multi, single or none."""
     stem, _, k = metric.partition("@")
     text = DEFINITIONS[f"{stem}@k" if k else stem].replace("top k", f"top {k}")
-    return f"{text}; {RELEVANT[label_kind]}" if stem == "p" else text
+    return f"{text}; {_RELEVANT[label_kind]}" if stem == "p" else text
 
 
 def arrow(direction: str, sensors: Mapping[str, str]) -> str:

@@ -11,14 +11,14 @@ from crbench.errors import Collapsed, UserError, nearest, unknown
 
 def test_a_message_has_what_where_and_fix_in_this_order() -> None:
     error = UserError("no such cache", where=Path("caches/x.h5"), fix="build it")
-    assert str(error) == "no such cache\n  where: caches/x.h5\n  fix: build it"
+    assert str(error) == "no such cache\nwhere: caches/x.h5\nfix: build it"
     assert (error.what, error.where, error.fix) == ("no such cache", "caches/x.h5", "build it")
 
 
 def test_what_is_not_known_is_left_out() -> None:
     assert str(UserError("no")) == "no" and UserError("no").where is None
-    assert str(UserError("no", where="--seed")) == "no\n  where: --seed"
-    assert str(UserError("no", fix="do")) == "no\n  fix: do"
+    assert str(UserError("no", where="--seed")) == "no\nwhere: --seed"
+    assert str(UserError("no", fix="do")) == "no\nfix: do"
 
 
 def test_a_collapse_is_told_from_bad_input_by_its_exit_code() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,45 +15,32 @@ if TYPE_CHECKING:
     from crbench.study.ablate import StudySettings
 
 
-class Launcher(enum.StrEnum):
-    """Where a study's runs are made."""
-
-    local = "local"
-    slurm = "slurm"
+_Launcher = enum.StrEnum("_Launcher", ["local", "slurm"])
 
 
 def ablate_command(
-    study: Annotated[
-        str, typer.Argument(help="Study card: a name or a .toml file.", show_default=False)
-    ],
-    dataset: Annotated[
-        str | None, opt.optional(help="Dataset card; the published table's own by default.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings per row: seeds 0 to N − 1.")] = 3,
+    study: str = typer.Argument(help="Study card: a name or a .toml file."),
+    dataset: str | None = typer.Option(
+        None, help="Dataset card; the published table's own by default."
+    ),
+    seeds: int = typer.Option(3, min=1, help="Trainings per row: seeds 0 to N − 1."),
     scale: opt.Scale = None,
     overrides: opt.Overrides = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Say what would run and how long it takes, and stop.")
-    ] = False,
-    table: Annotated[
-        bool, typer.Option("--table", help="Make the table from the records at hand; run nothing.")
-    ] = False,
-    launcher: Annotated[Launcher, typer.Option(help="Where the runs are made.")] = Launcher.local,
-    max_jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time.")] = 1,
-    threads: Annotated[
-        int | None, opt.optional(min=1, help="CPU threads of each run; cores / jobs.")
-    ] = None,
-    slurm: Annotated[
-        list[str] | None,
-        opt.optional(
-            metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
-        ),
-    ] = None,
+    plan: bool = typer.Option(
+        False, "--plan", help="Say what would run and how long it takes, and stop."
+    ),
+    table: bool = typer.Option(
+        False, "--table", help="Make the table from the records at hand; run nothing."
+    ),
+    launcher: _Launcher = typer.Option(_Launcher.local, help="Where the runs are made."),
+    max_jobs: int = typer.Option(1, min=1, help="Runs at the same time."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads of each run; cores / jobs."),
+    slurm: list[str] | None = typer.Option(
+        None, metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
+    ),
     device: opt.Device = "auto",
     cache: opt.CacheFile = None,
-    out: Annotated[
-        Path | None, opt.optional(help=f"Folder of the table; {opt.ABLATIONS}/DATASET.")
-    ] = None,
+    out: Path | None = typer.Option(None, help=f"Folder of the table; {opt.ABLATIONS}/DATASET."),
     as_json: opt.AsJson = False,
     quiet: opt.Quiet = False,
 ) -> None:

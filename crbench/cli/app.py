@@ -59,12 +59,7 @@ class Guarded(TyperGroup):
 
 
 def _report(error: UserError) -> None:
-    lines = [f"error: {error.what}"]
-    if error.where:
-        lines.append(f"where: {error.where}")
-    if error.fix:
-        lines.append(f"fix: {error.fix}")
-    print("\n".join(lines), file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
 
 
 app = typer.Typer(

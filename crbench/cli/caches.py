@@ -34,32 +34,26 @@ def _cache_path(cache: str, scale: str | None) -> Path:
 
 @cache_app.command("build", epilog="Example: crbench cache build landsat7-pan-ms --source DIR")
 def build_command(
-    card: Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")],
-    source: Annotated[Path | None, opt.optional(help="Folder or archive of the raw data.")] = None,
-    form: Annotated[
-        str | None,
-        opt.optional(
-            "--from",
-            metavar="folders|hdf5|torchgeo",
-            help="How your own pairs lie, where the card does not say it.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, opt.optional(help="Cache file instead of the default place.")
-    ] = None,
+    card: str = typer.Argument(help="Dataset card: a name or a .toml file."),
+    source: Path | None = typer.Option(None, help="Folder or archive of the raw data."),
+    form: str | None = typer.Option(
+        None,
+        "--from",
+        metavar="folders|hdf5|torchgeo",
+        help="How your own pairs lie, where the card does not say it.",
+    ),
+    out: Path | None = typer.Option(None, help="Cache file instead of the default place."),
     scale: opt.DatasetScale = None,
     overrides: opt.Overrides = None,
-    members: Annotated[
-        str | None,
-        opt.optional(
-            metavar="FILE|all",
-            help="BigEarthNet: other patches than BEN-14K's, a list of names or all facts.",
-        ),
-    ] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Go on without pairs that lack a file.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished cache.")] = False,
+    members: str | None = typer.Option(
+        None,
+        metavar="FILE|all",
+        help="BigEarthNet: other patches than BEN-14K's, a list of names or all facts.",
+    ),
+    allow_missing: bool = typer.Option(
+        False, "--allow-missing", help="Go on without pairs that lack a file."
+    ),
+    force: bool = typer.Option(False, "--force", help="Replace a finished cache."),
     quiet: opt.Quiet = False,
 ) -> None:
     """Read the raw data once into a verified cache; goes on where an earlier build stopped."""
@@ -154,8 +148,8 @@ def _band_facts(modality: dict[str, Any], position: int) -> str:
 @cache_app.command("preview", epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")
 def preview_command(
     cache: CacheOrCard,
-    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("preview.png"),
-    pairs: Annotated[int, typer.Option(min=1, max=100, help="Pairs to show.")] = 12,
+    out: Path = typer.Option(Path("preview.png"), help="PNG to write."),
+    pairs: int = typer.Option(12, min=1, max=100, help="Pairs to show."),
     scale: opt.DatasetScale = None,
 ) -> None:
     """Write a PNG of pairs: both sensors side by side with their labels."""

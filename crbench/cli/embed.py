@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,30 +11,25 @@ from crbench.errors import UserError
 
 
 def embed_command(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder, as written by train.", show_default=False)
-    ] = None,
-    images: Annotated[
-        Path | None,
-        opt.optional(metavar="DIR|CACHE", help="Embed these instead of the run's dataset."),
-    ] = None,
-    modality: Annotated[str | None, opt.optional(help="a or b: what a folder holds.")] = None,
-    encoder: Annotated[
-        str | None, opt.optional(metavar="timm:NAME", help="A frozen encoder instead of a run.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        opt.optional(
-            metavar="FILE|last|best",
-            help="Of an encoder: .safetensors or .pth; of a run: last, or those of --keep-best.",
-        ),
-    ] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="The encoder untrained, from --seed.")
-    ] = False,
-    dataset: Annotated[str | None, opt.optional(help="Dataset card for the encoder.")] = None,
+    run: Path | None = typer.Argument(None, help="Run folder, as written by train."),
+    images: Path | None = typer.Option(
+        None, metavar="DIR|CACHE", help="Embed these instead of the run's dataset."
+    ),
+    modality: str | None = typer.Option(None, help="a or b: what a folder holds."),
+    encoder: str | None = typer.Option(
+        None, metavar="timm:NAME", help="A frozen encoder instead of a run."
+    ),
+    weights: Path | None = typer.Option(
+        None,
+        metavar="FILE|last|best",
+        help="Of an encoder: .safetensors or .pth; of a run: last, or those of --keep-best.",
+    ),
+    random_weights: bool = typer.Option(
+        False, "--random-weights", help="The encoder untrained, from --seed."
+    ),
+    dataset: str | None = typer.Option(None, help="Dataset card for the encoder."),
     seed: opt.Seed = 0,
-    out: Annotated[Path | None, opt.optional(help="File instead of the usual place.")] = None,
+    out: Path | None = typer.Option(None, help="File instead of the usual place."),
     cache: opt.CacheFile = None,
     device: opt.Device = "auto",
     quiet: opt.Quiet = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -12,48 +12,34 @@ from crbench.errors import UserError
 
 
 def evaluate_command(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH",
-            help="Run folder, or file of embeddings (.h5, .npz, .parquet). Several, or a quoted "
-            "pattern, with --compare: one training seed each.",
-            show_default=False,
-        ),
-    ],
-    dataset: Annotated[
-        str | None, opt.optional(help="Dataset card of a file of embeddings.")
-    ] = None,
-    name: Annotated[
-        str | None, opt.optional(help="What a file of embeddings goes by on boards.")
-    ] = None,
-    compare: Annotated[
-        list[Path] | None,
-        opt.optional(
-            metavar="PATH",
-            help="Compare with this run or file on the same queries; repeatable, or a pattern.",
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None, opt.optional(help="Protocol of the dataset card, not its default.")
-    ] = None,
+    paths: list[Path] = typer.Argument(
+        metavar="PATH",
+        help="Run folder, or file of embeddings (.h5, .npz, .parquet). Several, or a quoted "
+        "pattern, with --compare: one training seed each.",
+    ),
+    dataset: str | None = typer.Option(None, help="Dataset card of a file of embeddings."),
+    name: str | None = typer.Option(None, help="What a file of embeddings goes by on boards."),
+    compare: list[Path] | None = typer.Option(
+        None,
+        metavar="PATH",
+        help="Compare with this run or file on the same queries; repeatable, or a pattern.",
+    ),
+    protocol: str | None = typer.Option(
+        None, help="Protocol of the dataset card, not its default."
+    ),
     cache: opt.CacheFile = None,
-    out: Annotated[
-        Path | None, opt.optional(help="Record file instead of the usual place.")
-    ] = None,
+    out: Path | None = typer.Option(None, help="Record file instead of the usual place."),
     device: opt.Device = "auto",
-    grid: Annotated[Path | None, opt.optional(help="Also write a PNG of retrievals there.")] = None,
-    approximate: Annotated[
-        str | None,
-        opt.optional(
-            metavar="ivf|hnsw",
-            help="Search the top k by this index of FAISS; no mAP, and the record is marked.",
-        ),
-    ] = None,
+    grid: Path | None = typer.Option(None, help="Also write a PNG of retrievals there."),
+    approximate: str | None = typer.Option(
+        None,
+        metavar="ivf|hnsw",
+        help="Search the top k by this index of FAISS; no mAP, and the record is marked.",
+    ),
     weights: opt.Weights = "last",
-    probe: Annotated[
-        bool, typer.Option("--probe", help="Add a linear probe, a supervised reference.")
-    ] = False,
+    probe: bool = typer.Option(
+        False, "--probe", help="Add a linear probe, a supervised reference."
+    ),
     as_json: opt.AsJson = False,
     quiet: opt.Quiet = False,
 ) -> None:

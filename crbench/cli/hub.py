@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -22,10 +21,10 @@ _PLACES = "A folder, e.g. ./name, or hf://owner/name."
 )
 def push_command(
     run: opt.Run,
-    dest: Annotated[str, typer.Argument(help=_PLACES, show_default=False)],
-    public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository public, not private.")
-    ] = False,
+    dest: str = typer.Argument(help=_PLACES),
+    public: bool = typer.Option(
+        False, "--public", help="Make a new repository public, not private."
+    ),
 ) -> None:
     """Share weights, cards, log, records and a model card; the folder must be new."""
     from crbench.board.model_card import model_card
@@ -38,8 +37,8 @@ def push_command(
 
 @hub_app.command("pull", epilog="Example: crbench hub pull hf://owner/name runs/pulled")
 def pull_command(
-    source: Annotated[str, typer.Argument(help=_PLACES, show_default=False)],
-    run: Annotated[Path, typer.Argument(help="Run folder to make.", show_default=False)],
+    source: str = typer.Argument(help=_PLACES),
+    run: Path = typer.Argument(help="Run folder to make."),
 ) -> None:
     """Fetch a shared run, check every digest, and leave a run folder like a trained one."""
     from crbench.run.hub import pull_run

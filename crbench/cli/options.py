@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,31 +13,31 @@ from crbench.errors import UserError
 RECORDS = Path("results/records")
 ABLATIONS = Path("results/ablations")
 
-optional = partial(typer.Option, show_default=False)  # None: what happens then stands in its help
 Run = Annotated[Path, typer.Argument(help="Run folder, as written by train.", show_default=False)]
 MethodName = Annotated[str, typer.Argument(help="Method card: a name or a .toml file.")]
 DatasetName = Annotated[str, typer.Argument(help="Dataset card: a name or a .toml file.")]
-Scale = Annotated[str | None, optional(help="Overlay of the method card, e.g. tiny.")]
-DatasetScale = Annotated[str | None, optional(help="Overlay of the dataset card.")]
+Scale = Annotated[str | None, typer.Option(help="Overlay of the method card, e.g. tiny.")]
+DatasetScale = Annotated[str | None, typer.Option(help="Overlay of the dataset card.")]
 Overrides = Annotated[
-    list[str] | None, optional("--set", metavar="KEY=VALUE", help="Set one card key; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one card key; repeatable."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, optional(min=1, help="CPU threads.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Weights = Annotated[
     str, typer.Option(metavar="last|best", help="The last weights, or those of --keep-best.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of initialisation, order and masks.")]
-Epochs = Annotated[int | None, optional(min=1, help="Epochs instead of the card's.")]
-CacheFile = Annotated[Path | None, optional(help="Cache file instead of the default place.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs instead of the card's.")]
+CacheFile = Annotated[Path | None, typer.Option(help="Cache file instead of the default place.")]
 RecordFile = Annotated[
     Path | None, typer.Option("--record", help="Record file, where it is not RUN/record.json.")
 ]
 Records = Annotated[
     list[Path] | None,
-    optional(help=f"Record file or folder of records; repeatable. Default: {RECORDS}."),
+    typer.Option(help=f"Record file or folder of records; repeatable. Default: {RECORDS}."),
 ]
 PictureOut = Annotated[Path, typer.Option(help="Picture to write, .png or .pdf.")]
 

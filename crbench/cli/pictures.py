@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -13,17 +12,15 @@ from crbench.cli import options as opt
 def grid_command(
     run: opt.Run,
     out: opt.PictureOut = Path("grid.png"),
-    queries: Annotated[
-        list[str] | None,
-        opt.optional(
-            metavar="N|ID",
-            help="How many queries to draw at random, or an id; ids are repeatable. Default: 2.",
-        ),
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, max=20, help="Items shown for each query.")] = 5,
-    wrong_only: Annotated[
-        bool, typer.Option("--wrong-only", help="Only queries with a wrong item among the top.")
-    ] = False,
+    queries: list[str] | None = typer.Option(
+        None,
+        metavar="N|ID",
+        help="How many queries to draw at random, or an id; ids are repeatable. Default: 2.",
+    ),
+    top: int = typer.Option(5, min=1, max=20, help="Items shown for each query."),
+    wrong_only: bool = typer.Option(
+        False, "--wrong-only", help="Only queries with a wrong item among the top."
+    ),
     record: opt.RecordFile = None,
     cache: opt.CacheFile = None,
 ) -> None:
@@ -53,10 +50,10 @@ def grid_command(
 def map_command(
     run: opt.Run,
     out: opt.PictureOut = Path("map.png"),
-    direction: Annotated[
-        str, typer.Option(help="Which comparison across the sensors is shown: ab or ba.")
-    ] = "ab",
-    items: Annotated[int, typer.Option(min=10, help="Items shown of each sensor.")] = 1000,
+    direction: str = typer.Option(
+        "ab", help="Which comparison across the sensors is shown: ab or ba."
+    ),
+    items: int = typer.Option(1000, min=10, help="Items shown of each sensor."),
     record: opt.RecordFile = None,
     cache: opt.CacheFile = None,
 ) -> None:

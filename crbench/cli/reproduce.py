@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,21 +17,13 @@ if TYPE_CHECKING:
 
 
 def reproduce_command(
-    record: Annotated[
-        Path, typer.Argument(help="Record file, e.g. below results/records.", show_default=False)
-    ],
-    run: Annotated[
-        bool, typer.Option("--run", help="Run the commands, and compare the scores.")
-    ] = False,
-    source: Annotated[
-        Path | None, opt.optional(help="Raw data of a set that is not synthetic.")
-    ] = None,
-    out: Annotated[
-        Path | None, opt.optional(help="Run folder instead of one below runs/again.")
-    ] = None,
-    tolerance: Annotated[
-        float | None, opt.optional(min=0, help="Points that scores may differ by. Default: 0.5.")
-    ] = None,
+    record: Path = typer.Argument(help="Record file, e.g. below results/records."),
+    run: bool = typer.Option(False, "--run", help="Run the commands, and compare the scores."),
+    source: Path | None = typer.Option(None, help="Raw data of a set that is not synthetic."),
+    out: Path | None = typer.Option(None, help="Run folder instead of one below runs/again."),
+    tolerance: float | None = typer.Option(
+        None, min=0, help="Points that scores may differ by. Default: 0.5."
+    ),
     as_json: opt.AsJson = False,
     quiet: opt.Quiet = False,
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -13,10 +12,10 @@ from crbench.cli import options as opt
 
 def leaderboard_command(
     records: opt.Records = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for leaderboard.md, .csv, .tex and .html.")
-    ] = Path("results"),
-    write: Annotated[bool, typer.Option(help="Write the files, not only print.")] = True,
+    out: Path = typer.Option(
+        Path("results"), help="Folder for leaderboard.md, .csv, .tex and .html."
+    ),
+    write: bool = typer.Option(True, help="Write the files, not only print."),
     as_json: opt.AsJson = False,
 ) -> None:
     """Make the board from records: measured rows, and published numbers in tables of their own."""
@@ -39,15 +38,12 @@ def leaderboard_command(
 
 
 def report_command(
-    out: Annotated[Path, typer.Option(help="Folder of the site; an earlier report is replaced.")],
+    out: Path = typer.Option(help="Folder of the site; an earlier report is replaced."),
     records: opt.Records = None,
-    runs: Annotated[
-        list[Path] | None,
-        opt.optional(help="Run folder, or folder of them, for curves, grids and maps; repeatable."),
-    ] = None,
-    ablations: Annotated[
-        Path, typer.Option(help="Folder of the tables that ablate wrote.")
-    ] = opt.ABLATIONS,
+    runs: list[Path] | None = typer.Option(
+        None, help="Run folder, or folder of them, for curves, grids and maps; repeatable."
+    ),
+    ablations: Path = typer.Option(opt.ABLATIONS, help="Folder of the tables that ablate wrote."),
     as_json: opt.AsJson = False,
     quiet: opt.Quiet = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,21 +18,15 @@ _STYLES = {True: "green", False: "red", None: ""}
 
 def search_command(
     run: opt.Run,
-    query: Annotated[
-        str,
-        opt.optional(
-            metavar="FILE|ID",
-            help="Image (GeoTIFF, PNG, JPEG, .npy, .npz) in the run's bands, or id of a pair.",
-        ),
-    ],
-    direction: Annotated[
-        str | None,
-        opt.optional(help="aa, bb, ab or ba, query first. Default: ab, or what the image fits."),
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Items to find.")] = 20,
-    out: Annotated[
-        Path | None, opt.optional(help="Also draw query and items there, .png or .pdf.")
-    ] = None,
+    query: str = typer.Option(
+        metavar="FILE|ID",
+        help="Image (GeoTIFF, PNG, JPEG, .npy, .npz) in the run's bands, or id of a pair.",
+    ),
+    direction: str | None = typer.Option(
+        None, help="aa, bb, ab or ba, query first. Default: ab, or what the image fits."
+    ),
+    top: int = typer.Option(20, min=1, help="Items to find."),
+    out: Path | None = typer.Option(None, help="Also draw query and items there, .png or .pdf."),
     record: opt.RecordFile = None,
     cache: opt.CacheFile = None,
     weights: opt.Weights = "last",
@@ -71,14 +65,14 @@ def search_command(
 
 def serve_command(
     run: opt.Run,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free.")
-    ] = 8000,
+    port: int = typer.Option(
+        8000, min=0, max=65535, help="Port on 127.0.0.1; 0 takes any that is free."
+    ),
     record: opt.RecordFile = None,
     cache: opt.CacheFile = None,
     weights: opt.Weights = "last",
     device: opt.Device = "auto",
-    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    browser: bool = typer.Option(False, "--open", help="Open the page in a browser."),
     quiet: opt.Quiet = False,
 ) -> None:
     """Show a run's search as a web page on this machine: pick or upload a query, see neighbours.

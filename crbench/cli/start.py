@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -17,13 +17,9 @@ from crbench.cli import options as opt
 
 
 def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's runs, board and grids.")] = Path(
-        "runs/demo"
-    ),
+    out: Path = typer.Option(Path("runs/demo"), help="Folder of the demo's runs, board and grids."),
     seed: opt.Seed = 0,
-    pairs: Annotated[
-        int | None, opt.optional(min=64, help="Image pairs instead of the demo's.")
-    ] = None,
+    pairs: int | None = typer.Option(None, min=64, help="Image pairs instead of the demo's."),
     epochs: opt.Epochs = None,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -34,17 +30,11 @@ def demo_command(
     finish_demo(run_demo(out, seed=seed, pairs=pairs, epochs=epochs, quiet=quiet))
 
 
-class CardKind(enum.StrEnum):
-    """What can be listed."""
-
-    methods = "methods"
-    datasets = "datasets"
+_CardKind = enum.StrEnum("_CardKind", ["methods", "datasets"])
 
 
 def list_command(
-    kind: Annotated[
-        CardKind | None, typer.Argument(help="methods or datasets; both by default.")
-    ] = None,
+    kind: _CardKind | None = typer.Argument(None, help="methods or datasets; both by default."),
     as_json: opt.AsJson = False,
 ) -> None:
     """List the method and dataset cards that ship with the project."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -18,46 +17,35 @@ def train_command(
     epochs: opt.Epochs = None,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
-    out: Annotated[
-        Path | None, opt.optional(help="Run folder instead of the usual one under runs.")
-    ] = None,
+    out: Path | None = typer.Option(None, help="Run folder instead of the usual one under runs."),
     cache: opt.CacheFile = None,
-    bands: Annotated[
-        list[str] | None,
-        opt.optional(
-            metavar="a=VH,VV",
-            help="Bands of a sensor that the model sees, in its order; repeatable.",
-        ),
-    ] = None,
-    loading: Annotated[
-        str, typer.Option(help="Pixels in memory, streamed, or auto: in memory if they fit.")
-    ] = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    bands: list[str] | None = typer.Option(
+        None,
+        metavar="a=VH,VV",
+        help="Bands of a sensor that the model sees, in its order; repeatable.",
+    ),
+    loading: str = typer.Option(
+        "auto", help="Pixels in memory, streamed, or auto: in memory if they fit."
+    ),
+    resume: bool = typer.Option(False, help="Go on from the last checkpoint."),
     threads: opt.Threads = None,
-    eval_every: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Score the validation split every N epochs.")
-    ] = 0,
-    keep_last: Annotated[
-        int, typer.Option(min=1, metavar="K", help="Checkpoints kept to go on from.")
-    ] = 1,
-    keep_best: Annotated[
-        str | None,
-        opt.optional(
-            metavar="METRIC",
-            help="Keep the weights of the best epoch too, by --eval-every, e.g. map.",
-        ),
-    ] = None,
-    stop_on_collapse: Annotated[
-        bool,
-        typer.Option("--stop-on-collapse", help="End with exit code 3 if embeddings collapse."),
-    ] = False,
-    track: Annotated[
-        list[str] | None,
-        opt.optional(
-            metavar="tensorboard|wandb|trackio",
-            help="Log there too, beside metrics.jsonl; repeatable.",
-        ),
-    ] = None,
+    eval_every: int = typer.Option(
+        0, min=0, metavar="N", help="Score the validation split every N epochs."
+    ),
+    keep_last: int = typer.Option(1, min=1, metavar="K", help="Checkpoints kept to go on from."),
+    keep_best: str | None = typer.Option(
+        None,
+        metavar="METRIC",
+        help="Keep the weights of the best epoch too, by --eval-every, e.g. map.",
+    ),
+    stop_on_collapse: bool = typer.Option(
+        False, "--stop-on-collapse", help="End with exit code 3 if embeddings collapse."
+    ),
+    track: list[str] | None = typer.Option(
+        None,
+        metavar="tensorboard|wandb|trackio",
+        help="Log there too, beside metrics.jsonl; repeatable.",
+    ),
     quiet: opt.Quiet = False,
 ) -> None:
     """Train a method on a dataset's cache; leaves a run folder with weights and metrics.
@@ -111,12 +99,10 @@ def profile_command(
     overrides: opt.Overrides = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
-    batch: Annotated[
-        int | None, opt.optional(min=1, help="Images per batch of the throughput.")
-    ] = None,
-    timed: Annotated[
-        bool, typer.Option("--time/--no-time", help="Measure time and memory, or only count.")
-    ] = True,
+    batch: int | None = typer.Option(None, min=1, help="Images per batch of the throughput."),
+    timed: bool = typer.Option(
+        True, "--time/--no-time", help="Measure time and memory, or only count."
+    ),
     as_json: opt.AsJson = False,
 ) -> None:
     """What a method costs: parameters by part, operations, latency, throughput and memory.

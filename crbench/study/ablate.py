@@ -1,11 +1,10 @@
-"""``crbench ablate``: make the runs of a study that are missing, and find those that are there."""
+"""``crbench ablate``: make the runs of a study that are missing."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 from crbench.cards import load_dataset
 from crbench.data.cache.reading import Cache, default_path
-from crbench.errors import UserError, unknown
 from crbench.files import atomic_path
 from crbench.machine import cores
 from crbench.run.folder import RunFolder
@@ -21,35 +19,10 @@ from crbench.run.opened import open_dataset
 from crbench.study.cards import RUNS, Job, StudyCard, study_jobs
 from crbench.study.job import job_spec
 from crbench.study.launch import RunTask, launch_local, launch_slurm
-from crbench.study.progress import epochs_done, show_runs
-from crbench.study.shelf import Shelf, last_failure
+from crbench.study.progress import show_runs
+from crbench.study.shelf import Shelf
 
 _KNOWN = Path("results/records")  # where runs that are no study's have their records
-_LAUNCHERS = ("local", "slurm")
-
-
-@dataclass(frozen=True)
-class RunState:
-    """A run of the study and where it stands: ``there``, ``failed``, ``begun`` or ``to run``."""
-
-    job: Job
-    state: str
-    note: str = ""
-
-
-def run_states(jobs: Sequence[Job], shelf: Shelf, root: Path = RUNS) -> list[RunState]:
-    """Where every run stands."""
-    result = []
-    for job in jobs:
-        if path := shelf.path(job):
-            result.append(RunState(job, "there", str(path)))
-        elif problem := last_failure(job, root):
-            result.append(RunState(job, "failed", str(problem["what"])))
-        elif RunFolder(folder := job.folder(root)).exists():
-            result.append(RunState(job, "begun", f"{len(epochs_done(folder))} epochs done"))
-        else:
-            result.append(RunState(job, "to run"))
-    return result
 
 
 @dataclass(frozen=True)
@@ -59,7 +32,7 @@ class StudySettings:
     ``dataset`` is the name or path of its card, ``seeds`` the trainings of each row, ``scale`` and
     ``overrides`` are laid over the rows. At most ``max_jobs`` runs are made at once, by
     ``launcher``, with ``threads`` each; ``options`` are those of the cluster. Records of what is
-    made are copied to ``out``. Numbers out of range are a UserError.
+    made are copied to ``out``.
     """
 
     study: StudyCard
@@ -76,12 +49,6 @@ class StudySettings:
     options: dict[str, str] = field(default_factory=dict)
     quiet: bool = False
     root: Path = RUNS
-
-    def __post_init__(self) -> None:
-        if self.launcher not in _LAUNCHERS:
-            raise unknown("launcher", self.launcher, _LAUNCHERS, where="--launcher")
-        if self.max_jobs < 1:
-            raise UserError(f"max jobs must be 1 or more, not {self.max_jobs}", where="--max-jobs")
 
     @property
     def jobs(self) -> list[Job]:
@@ -115,7 +82,7 @@ def run_study(settings: StudySettings) -> dict[str, int]:
     jobs, root, local = settings.jobs, settings.root, settings.launcher == "local"
     data = open_dataset(settings.dataset, settings.cache)
     shelf = shelf_of(settings, data)
-    missing = [item.job for item in run_states(jobs, shelf, root) if item.state != "there"]
+    missing = [job for job in jobs if shelf.path(job) is None]
     threads = settings.threads_each if local else settings.threads
     tasks = []
     for job in missing:

@@ -14,7 +14,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from crbench.cards import MethodCard, Strict, load_dataset, load_method, parse, read_table
-from crbench.errors import UserError
 
 STUDIES = "methods/studies"
 RUNS = Path("runs/ablations")
@@ -118,14 +117,6 @@ def option_words(options: Mapping[str, object]) -> list[str]:
     return words
 
 
-def row_card(row: RowCard, scale: str | None, overrides: Sequence[str] = ()) -> MethodCard:
-    """The resolved card of a row; ``overrides`` are laid over every row but the floors."""
-    card = load_method(row.method, scale=scale, overrides=row.set)
-    if overrides and card.kind != "floor":
-        card = load_method(row.method, scale=scale, overrides=[*row.set, *overrides])
-    return card
-
-
 def row_jobs(
     row: RowCard,
     dataset: str,
@@ -137,16 +128,19 @@ def row_jobs(
 ) -> list[Job]:
     """The runs of one row; what is fitted in closed form is the same for every seed: one run.
 
-    ``dataset`` is a name or a file, ``name`` the name inside it where it is known already.
+    ``overrides`` are laid over every row but the floors. ``dataset`` is a name or a file, ``name``
+    the name inside it where it is known already.
     """
     from crbench.models.registry import method_class  # with torch, which a table can do without
 
-    card = row_card(row, scale, overrides)
-    used = tuple(row.set) if card.kind == "floor" else (*row.set, *overrides)
+    card, sets = load_method(row.method, scale=scale, overrides=row.set), tuple(row.set)
+    if overrides and card.kind != "floor":
+        sets += tuple(overrides)
+        card = load_method(row.method, scale=scale, overrides=sets)
     count = seeds if method_class(card).trained_by == "gradient" else 1
     name = name or load_dataset(dataset).name
     return [
-        Job(row.name, row.method, scale, used, card, dataset, name, seed) for seed in range(count)
+        Job(row.name, row.method, scale, sets, card, dataset, name, seed) for seed in range(count)
     ]
 
 
@@ -154,8 +148,6 @@ def study_jobs(
     study: StudyCard, dataset: str, scale: str | None, seeds: int, overrides: Sequence[str] = ()
 ) -> list[Job]:
     """The distinct runs of a study, seed by seed, so that a whole table exists early."""
-    if seeds < 1:
-        raise UserError(f"seeds must be 1 or more, not {seeds}", where="--seeds")
     distinct: dict[tuple[str, int], Job] = {}
     name = load_dataset(dataset).name
     for row in study.rows:

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crbench.board.markdown import markdown_table
+from crbench.board.html import page
 from crbench.board.published import published_lines
-from crbench.board.tables import DASH, millions, text_table
+from crbench.board.tables import millions
 from crbench.files import write_json, write_text
 from crbench.study.cards import StudyCard
 
@@ -80,48 +80,10 @@ def print_profile(result: Mapping[str, Any]) -> None:
 def write_cost(
     study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: str, out: Path
 ) -> list[Path]:
-    """Write ``cost.json`` and ``cost.md`` into ``out`` from the profiles of the study's rows."""
+    """Write ``cost.json`` and ``cost.md`` into ``out`` from the profiles of the study's rows;
+    measured and printed figures stand in tables of their own."""
     paths = [out / f"{study.name}.json", out / f"{study.name}.md"]
     write_json(paths[0], {"study": study.name, "dataset": dataset, "rows": list(rows)})
-    write_text(paths[1], _cost_markdown(study, rows, dataset))
+    about = {"study": study, "dataset": dataset, "rows": rows}
+    write_text(paths[1], page("cost.md", **about, millions=millions, reconstructed=_RECONSTRUCTED))
     return paths
-
-
-def _cost_markdown(study: StudyCard, rows: Sequence[Mapping[str, Any]], dataset: str) -> str:
-    """The page of the ``cost`` study: measured and printed figures in tables of their own."""
-    printed_head = ["row", "figure", "value", "note", "source"]
-    head = ["row", "trainable (M)", "all (M)", "inference (M)"]
-    head += [f"GMACs {sensor}" for sensor in rows[0]["sensors"].values()]
-    head += ["latency (ms)", "images/s", "peak memory (GiB)"]
-    measured, printed = [], []
-    for row in rows:
-        counts = [millions(row[key]) for key in _COUNTS]
-        macs = [DASH if v is None else f"{v:.2f}" for v in row["gmacs_per_image"].values()]
-        timed = [DASH] * 3
-        if "latency_ms" in row:
-            timed = [f"{row['latency_ms']:.0f}", f"{row['throughput_per_s']:.1f}"]
-            timed.append(f"{row['peak_memory_gib']:.1f}")
-        measured.append([row["row"], *counts, *macs, *timed])
-        printed += [
-            [row["row"], p["figure"], p["value"], p["why"], p["source"]] for p in row["published"]
-        ]
-    first = next((row for row in rows if "latency_ms" in row), None)
-    where = "Counted only."
-    if first:
-        where = (
-            f"Latency at batch 1, images/s at batch {first['batch_size']}, {first['precision']}; "
-            f"{first['hardware']['processor']} ({first['device']}, {first['threads']} threads), "
-            f"{first['date']}. Memory: {first['memory_is']}."
-        )
-    return "\n".join(
-        [
-            f"# {study.title}, on the bands of {dataset}, scale {rows[0]['scale']}\n",
-            f"{study.question} Made by `crbench ablate {study.name} --dataset {dataset}`.\n",
-            "## Measured\n",
-            markdown_table(text_table("Measured", head, measured)),
-            f"{rows[0]['convention']}. {where}\n",
-            f"{_RECONSTRUCTED} docs/parameters.md says what was chosen, and why.\n",
-            "## Published\n",
-            markdown_table(text_table("Published", printed_head, printed, left=printed_head)),
-        ]
-    )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from crbench import machine
 from crbench.cards import MethodCard
 from crbench.data.cache.reading import Cache
 from crbench.data.pairs import Pairs, epoch_order
@@ -24,26 +23,10 @@ _PROBE_PAIRS = 8  # a first step this small shows whether whole batches can be a
 _BUDGET_S = 5.0  # per card; an epoch that is shorter is run whole
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Seconds of one epoch, the pairs that it was measured on and the pairs of an epoch."""
-
-    epoch_s: float
-    measured: int
-    n_train: int
-
-    def basis(self) -> str:
-        """What the figure rests on, for people."""
-        if self.measured >= self.n_train:
-            return "one epoch measured"
-        return f"measured on {self.measured:,} of {self.n_train:,} pairs"
-
-
-def measure_epoch(
-    card: MethodCard, data: Cache, *, device: str = "auto", threads: int | None = None
-) -> Estimate:
-    """Train up to an epoch of ``card``, at most some seconds of it, and throw the weights away."""
-    torch.set_num_threads(threads or machine.cores())
+def _measure_epoch(card: MethodCard, data: Cache, device: str, threads: int) -> tuple[float, str]:
+    """Seconds of an epoch of ``card``, and what the figure rests on: up to an epoch is trained, at
+    most some seconds of it, and its weights are thrown away."""
+    torch.set_num_threads(threads)
     chosen = pick_device(device)
     full_precision()
     model = build_method(card, band_counts(data)).to(chosen).train()
@@ -61,14 +44,15 @@ def measure_epoch(
 
     step(0, 0, min(_PROBE_PAIRS, n))  # allocations, thread pools
     probe = step(1, 0, min(_PROBE_PAIRS, n))
-    if probe * size / _PROBE_PAIRS > _BUDGET_S:
-        return Estimate(probe * n / _PROBE_PAIRS, _PROBE_PAIRS, n)
-    spent, done = 0.0, 0
-    while done + size <= n and spent < _BUDGET_S:
-        spent += step(2 + done // size, done, size)
-        done += size
+    spent, done = probe, _PROBE_PAIRS
+    if probe * size / _PROBE_PAIRS <= _BUDGET_S:
+        spent, done = 0.0, 0
+        while done + size <= n and spent < _BUDGET_S:
+            spent += step(2 + done // size, done, size)
+            done += size
     whole = n // size * size  # the last, smaller batch of an epoch is left out
-    return Estimate(spent * whole / done, n if done == whole else done, n)
+    basis = "one epoch measured" if done == whole else f"measured on {done:,} of {n:,} pairs"
+    return spent * whole / done, basis
 
 
 @dataclass(frozen=True)
@@ -86,12 +70,7 @@ class Planned:
 
 
 def plan_runs(
-    jobs: Sequence[Job],
-    shelf: Shelf,
-    data: Cache | None,
-    *,
-    device: str = "auto",
-    threads: int | None = None,
+    jobs: Sequence[Job], shelf: Shelf, data: Cache | None, *, device: str, threads: int
 ) -> list[Planned]:
     """One line per distinct card. Time is that of steps run now for what is missing, since a record
     may be another machine's, and that of its records for what is there.
@@ -107,9 +86,8 @@ def plan_runs(
         epoch_s: float | None = None
         each, source = 0.0, "not trained by epochs"
         if trained and missing and data is not None:
-            estimate = measure_epoch(card, data, device=device, threads=threads)
-            epoch_s, source = estimate.epoch_s, estimate.basis()
-            each = epochs * estimate.epoch_s
+            epoch_s, source = _measure_epoch(card, data, device, threads)
+            each = epochs * epoch_s
         elif there:
             each = sum(sum(r.timings.values()) for r in there) / len(there)
             epoch_s = there[0].timings["train_s"] / epochs if trained else None

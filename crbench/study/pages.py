@@ -10,7 +10,7 @@ from typing import Any
 
 from crbench import words as names
 from crbench.board.board_data import csv_of
-from crbench.board.markdown import markdown_table
+from crbench.board.html import page
 from crbench.board.notes import protocol_note
 from crbench.board.tables import (
     DASH,
@@ -22,28 +22,33 @@ from crbench.board.tables import (
     points,
     printed_percent,
     score_text,
-    text_table,
 )
 from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.scoring.intervals import Effect
-from crbench.study.cards import StudyCard
+from crbench.study.cards import StudyCard, option_words
 from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable, served
 from crbench.words import arrow
 
 Key = tuple[str, str]  # a column (a direction or the mean) and a metric
 
-_HOW = """± is the sd over seeds (trainings), n their number. Brackets hold the 95 % interval of a
-mean over seeds (Student's t); they cover other trainings, not other queries, whose intervals stand
-in the records. Values and differences are percent and percentage points."""
-_CSV_COLUMNS = (
-    "study", "dataset", "scale", "row", "metric", "direction", "n", "mean", "sd", "low", "high",
-    "printed", "minus_printed", "minus_reference", "minus_reference_low", "minus_reference_high",
-    "printed_minus_reference", "serves", "problem",
-)  # fmt: skip
+_CSV_FIGURES = {  # column: the field of a row that holds it by column and metric, and its part
+    "n": "measured.n",
+    "mean": "measured.value",
+    "sd": "measured.sd",
+    "low": "measured.low",
+    "high": "measured.high",
+    "printed": "printed",
+    "minus_printed": "gap.value",
+    "minus_reference": "effect.value",
+    "minus_reference_low": "effect.low",
+    "minus_reference_high": "effect.high",
+    "printed_minus_reference": "printed_effect",
+}
+_CSV_COLUMNS = ("study", "dataset", "scale", "row", "metric", "direction", *_CSV_FIGURES)
 
 
-def bracketed_points(effect: Effect) -> str:
+def _bracketed(effect: Effect) -> str:
     """A difference with its interval over seeds, if there is more than one."""
     if effect.low is None or effect.high is None:
         return points(effect.value)
@@ -64,46 +69,36 @@ def study_command(
     study: StudyCard, dataset: str, scale: str | None, overrides: Sequence[str]
 ) -> str:
     """The command that makes a table, without its number of seeds."""
-    words = ["crbench", "ablate", study.name, "--dataset", dataset]
-    words += ["--scale", scale] if scale not in (None, "paper") else []
-    words += [word for item in overrides for word in ("--set", item)]
-    return shlex.join(word for word in words if word)
+    options = {"--dataset": dataset, "--scale": scale if scale != "paper" else None}
+    words = option_words({**options, "--set": list(overrides)})
+    return shlex.join(["crbench", "ablate", study.name, *words])
 
 
-def check_place(page: Path, call: str) -> None:
+def check_place(file: Path, call: str) -> None:
     """UserError where the page at hand was made by another command: it is not replaced unasked."""
-    if page.is_file() and f"`{call} --seeds " not in page.read_text(encoding="utf-8"):
+    if file.is_file() and f"`{call} --seeds " not in file.read_text(encoding="utf-8"):
         raise UserError(
             "the table here was made with another scale or other keys",
-            where=page,
+            where=file,
             fix="give this one another folder by --out",
         )
 
 
 def study_markdown(table: StudyTable, note: str = "") -> str:
     """The whole page of a study; ``note`` is the paragraph on what we make of it."""
-    study = table.study
-    call = study_command(study, table.dataset, table.scale, table.overrides)
-    parts = [
-        f"# {study_title(table)}\n",
-        f"{study.question}\n",
-        f"Made by `{call} --seeds {table.seeds}` from records;",
-        f"do not edit it by hand.\n\n{_HOW}\n",
-    ]
-    if table.record:
-        alt = f"Difference of each row to {study.reference}, measured and published"
-        parts.append(f"![{alt}]({study.name}.png)\n")
-        parts.append(protocol_note(table.record, table.sensors) + "\n")
-    for metric in table.metrics:
-        for shown in _metric_tables(table, metric):
-            parts += [f"## {shown.title}\n", *shown.notes, markdown_table(shown)]
-    parts += ["## Rows\n", markdown_table(_card_table(table))]
-    if note:
-        parts.append(f"## What we make of it\n\n{note.strip()}\n")
-    return "\n".join(parts)
+    return page(
+        "study.md",
+        table=table,
+        study=table.study,
+        heading=study_title(table),
+        call=study_command(table.study, table.dataset, table.scale, table.overrides),
+        shown=[shown for metric in table.metrics for shown in metric_tables(table, metric)],
+        protocol_note=protocol_note,
+        note=note.strip(),
+    )
 
 
-def metric_table(
+def _metric_table(
     table: StudyTable,
     metric: str,
     cell: Callable[[StudyRow, Key], TableCell],
@@ -120,29 +115,29 @@ def metric_table(
     for row in table.rows:
         cells = [cell(row, (column, metric)) for column in shown] + [make(row) for _, make in more]
         tag = "reference" if row.name == table.study.reference else ""
-        rows.append(TableRow(row.name, tuple(cells), row.name, _marks(row), tag))
+        rows.append(TableRow(row.name, tuple(cells), marks=_marks(row), tag=tag))
     columns = (Column("row", right=False), *map(Column, heads), *(column for column, _ in more))
     return Table(title, columns, tuple(rows), **fields)
 
 
-def measured_cell(row: StudyRow, key: Key, **fields: Any) -> TableCell:
+def _measured_cell(row: StudyRow, key: Key, **fields: Any) -> TableCell:
     """What was measured, a mean over seeds and its sd; ``fields`` are others of the cell."""
     effect = row.measured.get(key)
     return score_text(effect.value, effect.sd, **fields) if effect else TableCell(**fields)
 
 
-def n_cell(row: StudyRow) -> TableCell:
+def _n_cell(row: StudyRow) -> TableCell:
     """How many seeds stand behind a row."""
     return TableCell(str(len(row.records) or DASH))
 
 
 def _marks(row: StudyRow) -> tuple[str, ...]:
     collapsed = sum(record.collapsed for record in row.records.values())
-    said = [f"collapsed ({collapsed} of {len(row.records)})"] if collapsed else []
-    return (*said, *([row.problem] if row.problem else []))
+    mark = f"collapsed ({collapsed} of {len(row.records)})" if collapsed else ""
+    return tuple(filter(None, (mark, row.problem)))
 
 
-def _metric_tables(table: StudyTable, metric: str) -> Iterator[Table]:
+def metric_tables(table: StudyTable, metric: str) -> Iterator[Table]:
     """What was measured, how far it is from the paper, and what the changes do in both."""
     name = names.title(metric)
 
@@ -152,21 +147,22 @@ def _metric_tables(table: StudyTable, metric: str) -> Iterator[Table]:
     def views(row: StudyRow) -> TableCell:
         return TableCell(served(row.first, table.sensors) if row.first else DASH)
 
-    more = [(Column("n"), n_cell), (Column("trained (M)"), size), (Column("served by"), views)]
-    yield metric_table(
-        table, metric, measured_cell, title=f"{name}, measured", more=more, marked=True
+    wide = [(Column("trained (M)", brief=False), size), (Column("served by", brief=False), views)]
+    more = [(Column("n"), _n_cell), *wide]
+    yield _metric_table(
+        table, metric, _measured_cell, title=f"{name}, measured", more=more, marked=True
     )
     if any(row.gap for row in table.rows):
-        yield metric_table(
+        yield _metric_table(
             table, metric, _gap_cell, title=f"{name}, beside the published value",
-            notes=("Published → measured − published. " + _published_note(table), ""),
+            notes=("Published → measured − published. " + _published_note(table),),
         )  # fmt: skip
     if len(table.rows) > 1:
         others = [row for row in table.rows if row.name != table.study.reference]
-        yield metric_table(
+        yield _metric_table(
             replace(table, rows=others), metric, _effect_cell,
             title=f"{name}, difference to “{table.study.reference}”",
-            notes=("Measured, paired by seed; below it the same difference as published.\n",),
+            notes=("Measured, paired by seed; below it the same difference as published.",),
         )  # fmt: skip
 
 
@@ -176,22 +172,22 @@ def page_table(table: StudyTable, metric: str) -> Table:
     def cell(row: StudyRow, key: Key) -> TableCell:
         known = key in row.printed
         below = (f"paper {printed_percent(row.printed[key])}",) if known else ()
-        return measured_cell(row, key, below=below)
+        return _measured_cell(row, key, below=below)
 
-    return metric_table(
-        table, metric, cell, title=names.title(metric), more=[(Column("n"), n_cell)]
+    return _metric_table(
+        table, metric, cell, title=names.title(metric), more=[(Column("n"), _n_cell)]
     )
 
 
 def _gap_cell(row: StudyRow, key: Key) -> TableCell:
     text, gap = printed_percent(row.printed.get(key)), row.gap.get(key)
-    return TableCell(f"{text} → {bracketed_points(gap)}" if gap else text)
+    return TableCell(f"{text} → {_bracketed(gap)}" if gap else text)
 
 
 def _effect_cell(row: StudyRow, key: Key) -> TableCell:
     effect, printed = row.effect.get(key), row.printed_effect.get(key)
     below = () if printed is None else (f"published {points(printed)}",)
-    return TableCell(bracketed_points(effect) if effect else DASH, below=below)
+    return TableCell(_bracketed(effect) if effect else DASH, below=below)
 
 
 def _published_note(table: StudyTable) -> str:
@@ -208,25 +204,9 @@ def _published_note(table: StudyTable) -> str:
     return text
 
 
-def _card_table(table: StudyTable) -> Table:
-    """What each row changes, and the records behind it."""
-    lines = []
-    for row in table.rows:
-        floor = bool(row.first and row.first.method.kind == "floor")
-        changed = [*row.card.set, *([] if floor else table.overrides)]
-        sets = ", ".join(f"`{item}`" for item in changed) or "the card as it stands"
-        runs = ", ".join(
-            f"{record.created[:10]} seed {seed}" for seed, record in row.records.items()
-        )
-        digest = row.first.method.digest[:8] if row.first else DASH
-        lines.append([row.name, f"`{row.card.method}`", sets, f"`{digest}`", runs or DASH])
-    heads = ["row", "card", "changes", "digest", "runs"]
-    return text_table("Rows", heads, lines, left=heads)
-
-
 def study_csv(table: StudyTable) -> str:
     """One line per row, metric and direction; values are fractions."""
-    return csv_of(_CSV_COLUMNS, _csv_lines(table))
+    return csv_of((*_CSV_COLUMNS, "serves", "problem"), _csv_lines(table))
 
 
 def _csv_lines(table: StudyTable) -> Iterator[dict[str, Any]]:
@@ -239,16 +219,10 @@ def _csv_lines(table: StudyTable) -> Iterator[dict[str, Any]]:
             yield about
         for key in keys:
             line: dict[str, Any] = about | {"direction": key[0], "metric": key[1]}
-            if effect := row.measured.get(key):
-                line |= {"n": effect.n, "mean": effect.value, "sd": effect.sd}
-                line |= {"low": effect.low, "high": effect.high}
-            line["printed"] = row.printed.get(key)
-            line["minus_printed"] = row.gap[key].value if key in row.gap else None
-            if effect := row.effect.get(key):
-                line["minus_reference"] = effect.value
-                line["minus_reference_low"] = effect.low
-                line["minus_reference_high"] = effect.high
-            line["printed_minus_reference"] = row.printed_effect.get(key)
+            for column, place in _CSV_FIGURES.items():
+                field, _, part = place.partition(".")
+                value = getattr(row, field).get(key)
+                line[column] = getattr(value, part, None) if part else value
             yield line
 
 

@@ -18,7 +18,7 @@ from crbench.cli import app
 from crbench.errors import UserError
 from crbench.files import held, read_json
 from crbench.records import read_record
-from crbench.study.ablate import run_states, settled
+from crbench.study.ablate import settled
 from crbench.study.cards import STUDIES, Job, load_study, row_jobs, study_jobs
 from crbench.study.launch import ClusterRun, RunTask, launch_slurm, note_exit
 from crbench.study.shelf import Shelf
@@ -113,11 +113,11 @@ def _job(*overrides: str, seed: int = 0) -> Job:
 def test_a_run_that_any_record_holds_is_there() -> None:
     card = load_dataset("ben-14k-twin")
     shelf = Shelf(card, card.protocol).fill([RESULTS / "records"])
-    assert [item.state for item in run_states([_job(), _job(seed=2)], shelf)] == ["there", "there"]
-    assert run_states([_job("loss.sig=0.021")], shelf)[0].state == "to run"
-    assert run_states([_job(seed=77)], shelf)[0].state == "to run"
+    assert all(shelf.get(job) and shelf.path(job) for job in (_job(), _job(seed=2)))
+    for job in (_job("loss.sig=0.021"), _job(seed=77)):
+        assert shelf.get(job) is None and shelf.path(job) is None
     other = Shelf(card, card.protocol, cache_digest="0" * 64).fill([RESULTS / "records"])
-    assert run_states([_job()], other)[0].state == "to run"
+    assert other.get(_job()) is None
     normalised = card.model_copy(update={"normalise": "published"})
     assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).records
 
@@ -135,9 +135,9 @@ def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, ob
         path = tmp_path / name / "record.json"
         path.parent.mkdir()
         path.write_text(record.model_dump_json())
-    for name, state in (("whole", "there"), ("part", "to run")):
+    for name, there in (("whole", True), ("part", False)):
         shelf = Shelf(card, card.protocol).fill([tmp_path / name])
-        assert run_states([_job()], shelf, tmp_path)[0].state == state
+        assert (shelf.get(_job()) is not None) == there
 
 
 def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
