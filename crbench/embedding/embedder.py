@@ -26,7 +26,7 @@ from crbench.records import Direction, Serves
 from crbench.run.devices import device_name, full_precision, pick_device
 from crbench.run.folder import RunFolder, RunInfo
 from crbench.run.opened import OpenedRun, trained_model
-from crbench.words import DIRECTIONS, MODALITIES, ROLES, Modality
+from crbench.words import MODALITIES, ROLES, Modality
 
 PRECISION = "fp32"  # of every embedding, however the weights were trained
 
@@ -185,8 +185,3 @@ def write_pairs(
         seconds=time.perf_counter() - started,
         device=device_name(embedder.device),
     )
-
-
-def all_directions(view: str) -> dict[Direction, Serves]:
-    """One view that serves both roles of all four directions."""
-    return {cast(Direction, d): Serves(query=view, gallery=view) for d in DIRECTIONS}

@@ -27,17 +27,12 @@ import h5py
 import numpy as np
 
 from crbench.data.cache.reading import decode, encode
-from crbench.embedding.vector_files import (
-    BROKEN,
-    Served,
-    checked_vectors,
-    damaged,
-    json_attribute,
-    open_vectors,
-)
+from crbench.embedding.formats import BROKEN, Served, damaged, open_vectors, parse_serves
+from crbench.embedding.vector_files import checked_vectors
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_json
 from crbench.records import Direction, Serves
+from crbench.scoring.protocol import positions_of
 from crbench.words import MODALITIES
 
 _FORMAT = 2
@@ -64,18 +59,13 @@ class Embeddings:
         self, query_ids: np.ndarray, gallery_ids: np.ndarray
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """``{direction: (query (Nq, D), gallery (Ng, D))}`` in the order of the given ids."""
-        rows = {"query": self.rows(query_ids), "gallery": self.rows(gallery_ids)}
-        if np.array_equal(rows["query"], rows["gallery"]):
-            rows["gallery"] = rows["query"]
-        taken: dict[tuple[str, int], np.ndarray] = {}
-
-        def take(name: str, role: str) -> np.ndarray:
-            key = (name, id(rows[role]))
-            if key not in taken:
-                taken[key] = self.arrays[name][rows[role]]
-            return taken[key]
-
-        return {d: (take(q, "query"), take(g, "gallery")) for d, (q, g) in self.serves.items()}
+        query = {name: self.of(name, query_ids) for name in {q for q, _ in self.serves.values()}}
+        gallery = {
+            name: self.of(name, gallery_ids) for name in {g for _, g in self.serves.values()}
+        }
+        if np.array_equal(query_ids, gallery_ids):  # one array, normalised once
+            gallery |= {name: query[name] for name in gallery.keys() & query.keys()}
+        return {d: (query[q], gallery[g]) for d, (q, g) in self.serves.items()}
 
     def of(self, name: str, ids: np.ndarray) -> np.ndarray:
         """Vectors (n, D) of the array ``name``, e.g. ``a/uni``, in the order of ``ids``."""
@@ -83,8 +73,8 @@ class Embeddings:
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row of each id, (n,) int64; ids that are not there are a UserError that counts them."""
-        place = {str(name): row for row, name in enumerate(self.ids)}
-        missing = [str(name) for name in ids if str(name) not in place]
+        rows = positions_of(ids, self.ids)
+        missing = [str(name) for name in ids[rows < 0]]
         if missing:
             raise UserError(
                 f"{len(missing)} of the {len(ids)} items to score have no embedding, e.g. "
@@ -92,7 +82,7 @@ class Embeddings:
                 where=f"{self.path}, ids",
                 fix="embed every item of the protocol's splits",
             )
-        return np.array([place[str(name)] for name in ids], dtype=np.int64)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -106,16 +96,9 @@ class StoredEmbeddings:
         """Direction → names of the arrays of its queries and of its gallery."""
         try:
             with h5py.File(self.path, "r") as file:
-                stated = json.loads(bytes(file.attrs["serves"]).decode())
-            return {
-                direction: (
-                    f"{direction[0]}/{views['query']}",
-                    f"{direction[1]}/{views['gallery']}",
-                )
-                for direction, views in stated.items()
-            }
+                return parse_serves(bytes(file.attrs["serves"]))
         except BROKEN as error:
-            raise damaged(str(self.path), error) from error
+            raise damaged(self.path, error) from error
 
     def vector(self, name: str, item: str) -> np.ndarray | None:
         """The vector (D,) of the item with this id, None where the file does not hold it."""
@@ -125,7 +108,7 @@ class StoredEmbeddings:
             with h5py.File(self.path, "r") as file:
                 return np.asarray(file[name][self._rows[item]])
         except BROKEN as error:
-            raise damaged(f"{self.path}, {name}", error) from error
+            raise damaged(self.path, error, name) from error
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -173,7 +156,7 @@ def write_embeddings(
         served = json.dumps({d: s.model_dump() for d, s in serves.items()})
         texts = {"key": key, "device": device, "serves": served, "about": json.dumps(about or {})}
         for name, text in texts.items():
-            file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see vector_files
+            file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see formats
 
 
 def is_current(path: Path, key: str) -> bool:
@@ -200,5 +183,4 @@ def read_embeddings(path: str | os.PathLike[str], known: np.ndarray) -> Embeddin
     with open_vectors(path) as file:
         ids, arrays, serves = checked_vectors(file, known)
         seconds, device = (file.attributes.get(key) for key in ("seconds", "device"))
-        about = json_attribute(file, "about")
-    return Embeddings(path, ids, arrays, serves, about, float(seconds or 0), str(device or ""))
+    return Embeddings(path, ids, arrays, serves, file.about, float(seconds or 0), str(device or ""))

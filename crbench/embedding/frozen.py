@@ -8,33 +8,27 @@ Images are z-scored per band like those of a run and resized to the encoder's ow
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from crbench.embedding.embedder import (
-    PRECISION,
-    Embedder,
-    all_directions,
-    scored_splits,
-    write_pairs,
-)
+from crbench.embedding.embedder import PRECISION, Embedder, scored_splits, write_pairs
 from crbench.embedding.file import is_current, stage_key
 from crbench.errors import UserError, nearest
 from crbench.files import check_writable, sha256_file
+from crbench.records import Direction, Serves
 from crbench.run.devices import pick_device
 from crbench.run.opened import band_counts, open_dataset
 from crbench.seeds import derive
 from crbench.words import DIRECTIONS, MODALITIES, Modality
 
 _VIEW = "features"
+_SERVES = {cast(Direction, d): Serves(query=_VIEW, gallery=_VIEW) for d in DIRECTIONS}
 _BATCH = 64
 
 
@@ -104,8 +98,7 @@ def embed_encoder(
     if not is_current(target, key):
         started = time.perf_counter()
         embedder = Embedder(model, chosen, batch_size=_BATCH, quiet=quiet)
-        served = all_directions(_VIEW)
-        write_pairs(target, embedder, data, splits, served, key=key, started=started, about=about)
+        write_pairs(target, embedder, data, splits, _SERVES, key=key, started=started, about=about)
     return target
 
 
@@ -153,13 +146,17 @@ def build_frozen(
 
     try:
         encoders = {m: create(m, 0) for m in MODALITIES}
-        drawn = [] if random_weights else _differing(encoders["b"], create("b", 1))
+        again = encoders["b"] if random_weights else create("b", 1)
     except Exception as error:  # hub, network, tensors that do not fit: kinds of many libraries
         raise _cannot(name, weights, str(error) or type(error).__name__) from error
+    ours, theirs = encoders["b"].state_dict(), again.state_dict()
+    drawn = [key for key in ours if not torch.equal(ours[key], theirs[key])]
     if drawn:  # timm only warns of tensors that the weights lack, and leaves them as drawn
         text = f"{len(drawn)} tensors are not in them, e.g. {drawn[0]}"
         raise _cannot(name, weights, text)
-    _share(encoders["a"], encoders["b"])
+    for key, value in encoders["a"].state_dict().items():
+        if ours[key].shape == value.shape:  # all but the first layer
+            ours[key].copy_(value)
     model = Frozen(encoders, int(encoders["a"].pretrained_cfg["input_size"][-1]))  # type: ignore[index,arg-type]
     return model, stated, sha256_file(weights) if weights else _digest(model)
 
@@ -172,10 +169,7 @@ def _state(path: Path) -> dict[str, Tensor]:
         raise UserError("no such weights file", where=path, fix="check the path")
     try:
         state = load_state_dict(str(path), use_ema=False, weights_only=True)
-    except (
-        SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError,
-        AttributeError, TypeError, KeyError,
-    ) as error:  # fmt: skip
+    except Exception as error:  # of pickle, zip files and safetensors: kinds of many libraries
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"the weights cannot be read without running code in them, or are damaged: {first}",
@@ -189,12 +183,6 @@ def _state(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _differing(one: nn.Module, other: nn.Module) -> list[str]:
-    """Names of the tensors that differ."""
-    theirs = other.state_dict()
-    return [key for key, value in one.state_dict().items() if not torch.equal(value, theirs[key])]
-
-
 def _cannot(name: str, weights: str | Path | None, text: str) -> UserError:
     first = text.strip().splitlines()[0]
     if weights is not None:
@@ -205,13 +193,6 @@ def _cannot(name: str, weights: str | Path | None, text: str) -> UserError:
         where="--encoder",
         fix="download them elsewhere and give --weights FILE, or take --random-weights",
     )
-
-
-def _share(a: nn.Module, b: nn.Module) -> None:
-    """Give ``b`` all values of ``a`` that have the same shape: all but the first layer's."""
-    mine = b.state_dict()
-    alike = {k: v for k, v in a.state_dict().items() if k in mine and mine[k].shape == v.shape}
-    b.load_state_dict(alike, strict=False)
 
 
 def _digest(model: nn.Module) -> str:

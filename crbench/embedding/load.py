@@ -17,7 +17,7 @@ from crbench.embedding.embedder import Embedder
 from crbench.errors import UserError
 from crbench.models.base import Method
 from crbench.models.registry import build_method, check_class
-from crbench.run.opened import Statistics, load_weights, model_statement
+from crbench.run.opened import Statistics, load_weights, read_statement
 from crbench.words import Modality
 
 
@@ -65,7 +65,9 @@ def load(path: str | Path, *, device: str = "cpu", custom: bool = False) -> Load
     ``custom`` allows a method class of another package, which is then imported; take it only for
     files that you trust. A file that is damaged or of no run is a UserError.
     """
-    statement = model_statement(path)
+    statement = read_statement(Path(path))
+    if not {"method", "bands", "statistics"} <= statement.keys():
+        raise UserError("these weights do not say what they are", where=path)
     card = parse(MethodCard, statement["method"], where=f"card inside {path}")
     if not custom:
         check_class(card, path)

@@ -153,16 +153,6 @@ class RunFolder:
         info = self.read()
         if self.which not in WEIGHTS:
             raise unknown("weights", self.which, WEIGHTS, where="--weights")
-        if info.finished and self.which == "best" and not self.weights.is_file():
-            raise UserError(
-                "this run kept no best weights",
-                where=self.path,
-                fix="train with --eval-every N --keep-best METRIC, or take --weights last",
-            )
-        if info.finished and not self.weights.is_file():
-            raise UserError(
-                "weights.safetensors is missing", where=self.path, fix="train the run again"
-            )
         if not info.finished:
             done = len(read_jsonl(self.metrics)) if self.metrics.is_file() else 0
             raise UserError(
@@ -170,6 +160,12 @@ class RunFolder:
                 where=self.path,
                 fix="go on with `crbench train ... --resume`",
             )
+        if not self.weights.is_file():
+            what, fix = f"{self.weights.name} is missing", "train the run again"
+            if self.which == "best":
+                what = "this run kept no best weights"
+                fix = "train with --eval-every N --keep-best METRIC, or take --weights last"
+            raise UserError(what, where=self.path, fix=fix)
         return info
 
     def write(self, info: RunInfo) -> None:

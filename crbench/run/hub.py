@@ -60,25 +60,6 @@ def local_folder(place: str) -> Path:
     return Path(re.sub(r"^file:(//)?", "", place)).expanduser()
 
 
-def _pack(run_path: str | Path, out: Path, readme: str) -> Path:
-    """Write the files of a finished, sound run into the new folder ``out``."""
-    run = RunFolder(Path(run_path))
-    info = run.finished()
-    _check_files(run, info, run.path)
-    _check_free(out)
-    out.mkdir(parents=True, exist_ok=True)
-    clean = info.model_copy(update={"cache": f"caches/{Path(info.cache).name}"})
-    write_json(out / "run.json", clean.model_dump(mode="json"))
-    write_text(out / "card.toml", card_toml(info.method_card))
-    write_text(out / "README.md", readme)
-    for path in run.path.iterdir():
-        made = (out / path.name).exists()  # by the lines above
-        if _SHARED.fullmatch(path.name) and path.is_file() and not made:
-            with atomic_path(out / path.name) as temporary:
-                shutil.copyfile(path, temporary)
-    return out
-
-
 def push_run(run_path: str | Path, place: str, readme: str, *, public: bool = False) -> str:
     """Put a finished run at ``place``, a folder or a repository of the hub; where it is then.
 
@@ -87,10 +68,9 @@ def push_run(run_path: str | Path, place: str, readme: str, *, public: bool = Fa
     name = repository(place)
     if name is None:
         return str(_pack(run_path, local_folder(place), readme))
-    library = _library()
     with tempfile.TemporaryDirectory() as temporary:
         packed = _pack(run_path, Path(temporary) / "run", readme)
-        with _refusals(place):
+        with _hub(place) as library:
             api = library.HfApi()
             api.create_repo(name, private=not public, exist_ok=True)
             return str(api.upload_folder(repo_id=name, folder_path=packed))
@@ -101,17 +81,27 @@ def pull_run(place: str, run_path: str | Path) -> Path:
 
     Everything is checked before anything appears there.
     """
-    run = Path(run_path)
+    run, name = Path(run_path), repository(place)
     _check_free(run)
-    name = repository(place)
     try:
         run.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{run.name}.", dir=run.parent) as temporary:
-            source = (
-                local_folder(place) if name is None else _download(name, place, Path(temporary))
-            )
+            source = local_folder(place)
+            if name is not None:
+                source = Path(temporary)
+                wanted = ["*.json", "*.jsonl", "*.toml", "*.md", "*.safetensors"]
+                with _hub(place) as library:
+                    library.snapshot_download(name, local_dir=source, allow_patterns=wanted)
+            if missing := [name for name in _NEEDED if not (source / name).is_file()]:
+                raise UserError(
+                    f"no shared run is here: {', '.join(missing)} is missing",
+                    where=source,
+                    fix="name what `crbench hub push` wrote",
+                )
             fetched = Path(temporary) / "run"
-            _take(source, fetched)
+            fetched.mkdir()
+            _copy(source, fetched)
+            _check_foreign(RunFolder(fetched), source)
             if run.exists():  # empty, as was checked
                 run.rmdir()
             fetched.rename(run)
@@ -120,31 +110,40 @@ def pull_run(place: str, run_path: str | Path) -> Path:
     return run
 
 
-def _take(source: Path, out: Path) -> None:
-    """Copy the files of a shared run from ``source`` into ``out`` and check them."""
-    if missing := [name for name in _NEEDED if not (source / name).is_file()]:
-        raise UserError(
-            f"no shared run is here: {', '.join(missing)} is missing",
-            where=source,
-            fix="name what `crbench hub push` wrote",
-        )
-    out.mkdir()
+def _pack(run_path: str | Path, out: Path, readme: str) -> Path:
+    """Write the files of a finished, sound run into the new folder ``out``."""
+    run = RunFolder(Path(run_path))
+    info = run.finished()
+    _check_files(run, info, run.path)
+    _check_free(out)
+    out.mkdir(parents=True, exist_ok=True)
+    clean = info.model_copy(update={"cache": f"caches/{Path(info.cache).name}"})
+    write_json(out / "run.json", clean.model_dump(mode="json"))
+    write_text(out / "card.toml", _card_toml(info.method_card))
+    write_text(out / "README.md", readme)
+    _copy(run.path, out)
+    return out
+
+
+def _copy(source: Path, out: Path) -> None:
+    """Copy the files that are shared, but for those that ``out`` has already."""
     for path in sorted(source.iterdir()):
-        if _SHARED.fullmatch(path.name) and path.is_file():
-            shutil.copyfile(path, out / path.name)
-    _check_run(RunFolder(out), source)
+        copy = out / path.name
+        if _SHARED.fullmatch(path.name) and path.is_file() and not copy.exists():
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(path, temporary)
 
 
-def _check_run(run: RunFolder, source: Path) -> None:
+def _check_foreign(run: RunFolder, source: Path) -> None:
     """Whether weights and records are those of run.json, and its method is one of ours."""
     from crbench.models.registry import check_class
-    from crbench.run.opened import model_statement
+    from crbench.run.opened import read_statement
 
     info = run.finished()
     check_class(info.method_card, source / "run.json")
     for which in run.digests():
         weights = RunFolder(run.path, which).weights
-        if model_statement(weights)["method"] != info.method:
+        if read_statement(weights).get("method") != info.method:
             raise UserError(
                 "these weights are of another card than run.json", where=source / weights.name
             )
@@ -177,25 +176,13 @@ def _check_free(path: Path) -> None:
         )
 
 
-def _library() -> Any:
+@contextlib.contextmanager
+def _hub(place: str) -> Iterator[Any]:
+    """The hub's library; what it raises (no rights, no network, no such name), as a UserError."""
     with needs("hub", "the hub", where="crbench hub", otherwise="; a folder needs nothing"):
         import huggingface_hub
-    return huggingface_hub
-
-
-def _download(name: str, place: str, folder: Path) -> Path:
-    library = _library()
-    wanted = ["*.json", "*.jsonl", "*.toml", "*.md", "*.safetensors"]
-    with _refusals(place):
-        library.snapshot_download(name, local_dir=folder, allow_patterns=wanted)
-    return folder
-
-
-@contextlib.contextmanager
-def _refusals(place: str) -> Iterator[None]:
-    """What the hub raises (no rights, no network, no such name), as a UserError."""
     try:
-        yield
+        yield huggingface_hub
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -206,20 +193,11 @@ def _refusals(place: str) -> Iterator[None]:
         ) from error
 
 
-def card_toml(card: MethodCard) -> str:
+def _card_toml(card: MethodCard) -> str:
     """The resolved card as TOML; at its scale it resolves to the same card and digest."""
     table = card.to_dict()
     scale = table.pop("scale")
     head = f"# train it again: crbench train card.toml DATASET --scale {scale}\n"
     if scale != "paper":
         table["scale"] = {scale: {}}  # everything above is at this scale
-    return head + tomli_w.dumps(_without_none(table))
-
-
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: a key that is not there means it."""
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    return head + tomli_w.dumps(table)

@@ -7,9 +7,10 @@ Weights are safetensors with a statement inside: nothing in them is executed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,6 @@ class OpenedRun:
     def path(self) -> Path:
         """The run's folder."""
         return self.folder.path
-
-    def model(self, device: torch.device) -> Method:
-        """The trained model, ready to embed on ``device``."""
-        return trained_model(self.folder, self.info, device)
 
 
 def open_run(
@@ -169,39 +166,32 @@ def load_weights(path: Path, model: nn.Module, expected: Mapping[str, Any]) -> N
             where=path,
             fix="put this run's own weights back, or train it again",
         )
-    from safetensors import SafetensorError
     from safetensors.torch import load_model
 
-    try:
+    with _loading(path):
         load_model(model, str(path), strict=True)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
-        ) from error
 
 
 def read_statement(path: Path) -> dict[str, Any]:
     """What ``save_weights`` was told about the weights at ``path``."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(str(path), framework="pt") as handle:
-            text = (handle.metadata() or {}).get("crbench")
-        about = None if text is None else json.loads(text)
-    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
-        ) from error
+    with _loading(path), safe_open(str(path), framework="pt") as handle:
+        about = json.loads((handle.metadata() or {}).get("crbench", "null"))
     if not isinstance(about, dict):
         raise UserError("these weights were not written by crbench", where=path)
     return about
 
 
-def model_statement(path: str | Path) -> dict[str, Any]:
-    """What a weights file says of itself: ``method``, ``bands``, ``statistics``, ``best``."""
-    about = read_statement(Path(path))
-    if not {"method", "bands", "statistics"} <= about.keys():
-        raise UserError("these weights do not say what they are", where=path)
-    return about
+@contextlib.contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """What safetensors raises of a file that is damaged, or of another model, as a UserError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the weights cannot be loaded: {first}", where=path, fix="train the run again"
+        ) from error

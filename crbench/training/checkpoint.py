@@ -7,38 +7,25 @@ SHA-256 of itself, so that a disk's damage is found before anything is restored 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from crbench.errors import UserError
-from crbench.files import atomic_path
+from crbench.files import atomic_path, sha256_file
 
 _FORMAT = 2  # 1 had no seal
 _SEAL = b"\nsha256:"  # then 64 hexadecimal digits: the end of the file, of all that stands before
 _SEAL_BYTES = len(_SEAL) + 64
 # What torch.load and load_state_dict raise on bytes that are not what they were.
 _DAMAGE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError)
-
-
-class _Sealing:
-    """A file that is written through to ``handle`` and hashed on its way."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self.handle, self.sha = handle, hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        self.sha.update(data)
-        return self.handle.write(data)
-
-    def flush(self) -> None:
-        self.handle.flush()
 
 
 def save_state(
@@ -57,11 +44,12 @@ def save_state(
         "rng": torch.get_rng_state(),  # for methods of others; ours draw from named seeds alone
         "position": position,
     }
-    # through Python's own file, so that a full disk is an OSError and becomes one message
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        sealing = _Sealing(handle)
-        torch.save(state, cast(IO[bytes], sealing))
-        handle.write(_SEAL + sealing.sha.hexdigest().encode())
+    with atomic_path(path) as temporary:
+        # through Python's own file, so that a full disk is an OSError and becomes one message
+        with temporary.open("wb") as handle:
+            torch.save(state, handle)
+        with temporary.open("ab") as handle:
+            handle.write(_SEAL + sha256_file(temporary).encode())
     if keep > 1:
         _number(path, int(position["step"]), keep)
 
@@ -115,45 +103,32 @@ def load_state(path: Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
     The seal is checked before anything is read from the file: a file that is cut, or of which one
     byte is another, is refused.
     """
-    fix = "restore the file; or remove it, and --resume starts the run anew"
-    sealed = _check_seal(path, fix)
+
+    def refused(what: str) -> UserError:
+        fix = "restore the file; or remove it, and --resume starts the run anew"
+        return UserError(what, where=path, fix=fix)
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        body, seal = memoryview(data)[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+        sealed = seal.startswith(_SEAL)
+        if sealed and seal != _SEAL + hashlib.sha256(body).hexdigest().encode():
+            raise refused("the checkpoint is damaged: its digest differs")
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except _DAMAGE as error:
-        raise UserError("the checkpoint is damaged", where=path, fix=fix) from error
+        raise refused("the checkpoint is damaged") from error
     number = state.get("format") if isinstance(state, dict) else None
     if number == _FORMAT and not sealed:
-        raise UserError("the checkpoint is damaged: its seal is missing", where=path, fix=fix)
+        raise refused("the checkpoint is damaged: its seal is missing")
     if number not in (1, _FORMAT):
-        raise UserError("not a crbench checkpoint of this version", where=path, fix=fix)
+        raise refused("not a crbench checkpoint of this version")
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
         return dict(state["position"])
     except _DAMAGE as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"the checkpoint does not fit: {first}", where=path, fix=fix) from error
-
-
-def _check_seal(path: Path, fix: str) -> bool:
-    """Whether the file carries a seal; one that does not hold is a UserError."""
-    sha = hashlib.sha256()
-    with path.open("rb") as handle:
-        left = handle.seek(0, os.SEEK_END) - _SEAL_BYTES
-        if left < 0:
-            raise UserError("the checkpoint is damaged: it is cut", where=path, fix=fix)
-        handle.seek(left)
-        seal = handle.read()
-        if not seal.startswith(_SEAL):
-            return False
-        handle.seek(0)
-        while left and (block := handle.read(min(left, 1 << 20))):
-            sha.update(block)
-            left -= len(block)
-    if seal != _SEAL + sha.hexdigest().encode():
-        raise UserError("the checkpoint is damaged: its digest differs", where=path, fix=fix)
-    return True
+        raise refused(f"the checkpoint does not fit: {str(error).splitlines()[0]}") from error
 
 
 def tidy(folder: Path, *, finished: bool) -> None:

@@ -6,7 +6,6 @@ Nothing here changes a weight: with and without it a run comes to the same bytes
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from crbench.data.pairs import Pairs, epoch_order
 from crbench.errors import Collapsed, UserError
-from crbench.files import append_jsonl, read_jsonl, write_json, write_text
+from crbench.files import append_jsonl, write_json, write_text
 from crbench.models.base import Method, Step
 from crbench.run.devices import Ranks
 from crbench.run.folder import RunFolder, RunInfo
@@ -79,13 +78,12 @@ class Journal:
         """End the run where a loss was not finite, with the batch and its terms on disk."""
         if all(math.isfinite(value) for value in sums.values()):
             return
-        index = -1 if self.bad is None else int(self.bad)
-        index = index if index >= 0 else 0
+        assert self.bad is not None and self.terms is not None
+        index = max(int(self.bad), 0)
         epoch, at = divmod(index, per_epoch)
         order = epoch_order(len(self.pairs), self.info.seed, epoch)
         order = order[at * self.size : (at + 1) * self.size]
-        values = [] if self.terms is None else self.terms.tolist()
-        terms = dict(zip(self.names, values, strict=True))
+        terms = dict(zip(self.names, self.terms.tolist(), strict=True))
         bad = sorted(name for name, value in terms.items() if not math.isfinite(value))
         path = self.run.path / "nonfinite.json"
         kept = self.run.checkpoint if self.saved else None
@@ -116,11 +114,10 @@ class Journal:
         lr: float,
         per_epoch: int,
         seconds: float,
-    ) -> float:
+    ) -> None:
         """Write the line of the epoch that ends with ``step`` and took ``seconds``, with validation
-        scores where they are due; the seconds that this took."""
+        scores where they are due."""
         self.check(terms, per_epoch)
-        started = time.perf_counter()
         line = {
             "epoch": step.epoch + 1,
             "step": step.index + 1,
@@ -130,22 +127,19 @@ class Journal:
             "seconds": round(seconds, 3),
         }
         self.best, self.collapsed = self.ranks.from_first(lambda: self._log(model, line))
-        return time.perf_counter() - started
 
     def _log(self, model: Method, line: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        if self.validation and self._due(line["epoch"]):
-            line["val"] = self._validate(model, line["epoch"], line["step"])
+        epoch, last = line["epoch"], self.info.method_card.train.epochs
+        if self.validation and (epoch % self.options.eval_every == 0 or epoch == last):
+            line["val"] = self._validate(self.validation, model, epoch, line["step"])
         append_jsonl(self.run.metrics, line)
         self.trackers.log(line)
         return self.best, self.collapsed
 
-    def _due(self, done: int) -> bool:
-        last = self.info.method_card.train.epochs
-        return done % self.options.eval_every == 0 or done == last
-
-    def _validate(self, model: Method, epoch: int, step: int) -> dict[str, Any]:
-        assert self.validation is not None
-        result = self.validation.score()
+    def _validate(
+        self, validation: Validation, model: Method, epoch: int, step: int
+    ) -> dict[str, Any]:
+        result = validation.score()
         self.collapsed = result["collapsed"]
         if self.collapsed:
             self.say(f"epoch {epoch}: the embeddings have collapsed: {self.collapsed}")
@@ -179,11 +173,6 @@ class Journal:
 
 def _keep_lines(run: RunFolder, epochs: int) -> None:
     """Drop the lines of epochs that a resumed run will do again."""
-    path = run.metrics
-    if not epochs:
-        path.unlink(missing_ok=True)
-    if not path.is_file():
-        return
-    kept = [line for line in path.read_text().splitlines() if line.endswith("}")][:epochs]
-    if len(read_jsonl(path)) != epochs or len(kept) != epochs:
-        write_text(path, "".join(line + "\n" for line in kept))
+    if run.metrics.is_file():
+        kept = [line for line in run.metrics.read_text().splitlines() if line.endswith("}")]
+        write_text(run.metrics, "".join(line + "\n" for line in kept[:epochs]))

@@ -246,8 +246,12 @@ class Loop:
 
     def _restore(self) -> None:
         """Go on from the newest sound checkpoint, where there is one."""
-        tell = _to_stderr if self.ranks.first else _to_nobody
-        stored = load_latest(self.run.checkpoint, self.model, self.stepper.optimizer, tell)
+
+        def say(text: str) -> None:
+            if self.ranks.first:
+                print(text, file=sys.stderr)
+
+        stored = load_latest(self.run.checkpoint, self.model, self.stepper.optimizer, say)
         if stored:
             sums = {name: torch.tensor(value) for name, value in stored.get("sums", {}).items()}
             self.at = Position(**{**stored, "sums": sums})
@@ -266,11 +270,3 @@ class _Shown:
         rate = self.size * self.steps / max(time.perf_counter() - self.since, 1e-9)
         terms = "  ".join(f"{name} {float(value):.3f}" for name, value in self.terms.items())
         return f"{rate:,.0f} pairs/s  {terms}"
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _to_nobody(text: str) -> None:
-    """Rank 0 alone speaks."""

@@ -21,7 +21,13 @@ from crbench import machine
 from crbench.cards import MethodCard, load_dataset, load_method
 from crbench.models.base import Method, count
 from crbench.models.registry import build_method, method_class
-from crbench.run.devices import device_name, full_precision, pick_device, precision_of
+from crbench.run.devices import (
+    device_name,
+    full_precision,
+    peak_memory,
+    pick_device,
+    precision_of,
+)
 from crbench.seeds import derive
 from crbench.words import MODALITIES, Modality
 
@@ -128,13 +134,14 @@ def _timed(
         one, many = (torch.randn(n, *shape, device=chosen) for n in (1, size))
         latency[modality] = statistics.median(_times(model, one, modality, LATENCY_S))
         throughput[modality] = size / statistics.median(_times(model, many, modality, THROUGHPUT_S))
+    peak = peak_memory("profile", chosen)
     return {
         "latency_ms": 1e3 * statistics.fmean(latency.values()),
         "latency_ms_by_modality": {m: 1e3 * value for m, value in latency.items()},
         "throughput_per_s": statistics.fmean(throughput.values()),
         "throughput_per_s_by_modality": throughput,
         "batch_size": size,
-        "peak_memory_gib": _peak_gib(chosen),
+        "peak_memory_gib": peak.get("profile_gpu", peak["profile_rss"]),
         "memory_is": "allocated on the device"
         if chosen.type == "cuda"
         else "resident size of the whole process, PyTorch included",
@@ -161,9 +168,3 @@ def _times(model: Method, images: torch.Tensor, modality: Modality, budget: floa
             if index >= 1 and sum(times[1:]) > budget:
                 break
     return times[1:]
-
-
-def _peak_gib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return machine.peak_rss_gib()

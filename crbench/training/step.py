@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -101,10 +100,14 @@ class Stepper:
         parts = _parts(batch, self.card.accumulate)
         each: list[dict[str, Tensor]] = []
         for index, part in enumerate(parts):
-            last = index + 1 == len(parts)
-            with across.ranks(self.group), self._no_sync(not last):
+            sent: Any = contextlib.nullcontext()
+            if index + 1 < len(parts) and isinstance(self.loss, DistributedDataParallel):
+                sent = self.loss.no_sync()  # gradients of all parts but the last are added up here
+            with across.ranks(self.group), sent:
                 each.append(self._backward(part, step, len(parts)))
-        terms = each[0] if len(each) == 1 else _mean(each)
+        terms = each[0]
+        if len(each) > 1:
+            terms = {name: torch.stack([part[name] for part in each]).mean() for name in terms}
         if self.group is not None:
             terms = _mean_over_ranks(terms, self.group)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.card.clip)
@@ -121,15 +124,6 @@ class Stepper:
             terms = self.loss(batch, step)
         (terms["loss"] if parts == 1 else terms["loss"] / parts).backward()
         return {name: value.detach().float() for name, value in terms.items()}
-
-    @contextlib.contextmanager
-    def _no_sync(self, hold: bool) -> Iterator[None]:
-        """Gradients of all parts but the last are added up here, not sent."""
-        if hold and isinstance(self.loss, DistributedDataParallel):
-            with self.loss.no_sync():
-                yield
-        else:
-            yield
 
 
 class _Loss(nn.Module):
@@ -149,10 +143,6 @@ def _parts(batch: Batch, count: int) -> list[dict[str, Tensor]]:
         return [dict(batch)]
     cut = {name: value.tensor_split(min(count, len(value))) for name, value in batch.items()}
     return [dict(zip(cut, part, strict=True)) for part in zip(*cut.values(), strict=True)]
-
-
-def _mean(each: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([part[name] for part in each]).mean() for name in each[0]}
 
 
 def _mean_over_ranks(terms: dict[str, Tensor], group: dist.ProcessGroup) -> dict[str, Tensor]:

@@ -7,94 +7,63 @@ Each gets one call an epoch with the epoch's line as flat names, e.g. ``train/lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
-from crbench.errors import unknown
 from crbench.files import sha256_json
-from crbench.run.folder import RunFolder, RunInfo
+from crbench.run.folder import RunFolder, RunInfo, default_run
 
 
-class Tracker(Protocol):
-    """What an adapter offers; anything it raises ends it and not the run."""
+class Tracker(NamedTuple):
+    """What an adapter offers; anything that they raise ends it and not the run.
 
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        """Take the values of an epoch."""
+    ``log`` takes the values of an epoch by name, and its number; ``close`` writes what is left.
+    """
 
-    def close(self) -> None:
-        """Write what is left."""
+    log: Callable[[dict[str, float], int], object]
+    close: Callable[[], object]
 
 
-class TensorBoard:
+def _tensorboard(run: RunFolder, info: RunInfo, epochs_done: int) -> Tracker:
     """Event files in ``tensorboard/`` of the run's folder."""
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, run: RunFolder, info: RunInfo, epochs_done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    writer: Any = SummaryWriter(str(run.path / "tensorboard"), purge_step=epochs_done + 1)
 
-        self.writer: Any = SummaryWriter(str(run.path / "tensorboard"), purge_step=epochs_done + 1)
-
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
+    def log(values: dict[str, float], epoch: int) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
 
-    def close(self) -> None:
-        self.writer.close()
-
-
-class _Service:
-    """Weights & Biases, and trackio, which has its interface: ``init``, ``log``, ``finish``."""
-
-    def __init__(self, module: Any, info: RunInfo, **options: Any) -> None:
-        self.module = module
-        config = {"method": info.method, "dataset": info.dataset["name"], "seed": info.seed}
-        module.init(project="crbench", name=name_of(info), config=config, resume="allow", **options)
-
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        self.module.log(dict(values), step=epoch)
-
-    def close(self) -> None:
-        self.module.finish()
+    return Tracker(log, writer.close)
 
 
-class WandB(_Service):
+def _wandb(run: RunFolder, info: RunInfo, epochs_done: int) -> Tracker:
     """Weights & Biases, as its own settings (``WANDB_MODE``, ``wandb login``) say."""
+    import wandb
 
-    def __init__(self, run: RunFolder, info: RunInfo, epochs_done: int) -> None:
-        import wandb
-
-        same = sha256_json([info.created, info.method, info.seed])[:16]  # one run when gone on with
-        super().__init__(wandb, info, id=same, dir=str(run.path))
+    same = sha256_json([info.created, info.method, info.seed])[:16]  # one run when gone on with
+    return _service(wandb, info, id=same, dir=str(run.path))
 
 
-class Trackio(_Service):
+def _trackio(run: RunFolder, info: RunInfo, epochs_done: int) -> Tracker:
     """trackio, which keeps its tables on this machine (``TRACKIO_DIR``)."""
+    import trackio
 
-    def __init__(self, run: RunFolder, info: RunInfo, epochs_done: int) -> None:
-        import trackio
-
-        super().__init__(trackio, info)
+    return _service(trackio, info)
 
 
-ADAPTERS: dict[str, Callable[[RunFolder, RunInfo, int], Tracker]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WandB,
-    "trackio": Trackio,
-}
+def _service(module: Any, info: RunInfo, **options: Any) -> Tracker:
+    """Weights & Biases, and trackio, which has its interface: ``init``, ``log``, ``finish``."""
+    config = {"method": info.method, "dataset": info.dataset["name"], "seed": info.seed}
+    card = info.method_card  # a run is called as its usual folder, e.g. ben-14k/cr-jepa/seed0
+    usual = default_run(config["dataset"], card.name, card.scale, info.seed)
+    name = usual.relative_to("runs").as_posix()
+    module.init(project="crbench", name=name, config=config, resume="allow", **options)
+    return Tracker(lambda values, epoch: module.log(values, step=epoch), module.finish)
+
+
+ADAPTERS = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
 _BROKEN = (Exception, SystemExit)  # some libraries end the process where they cannot log in
-
-
-def check_trackers(names: Iterable[str]) -> None:
-    """Refuse a name that no adapter has."""
-    for name in names:
-        if name not in ADAPTERS:
-            raise unknown("tracker", name, ADAPTERS, where="--track")
-
-
-def name_of(info: RunInfo) -> str:
-    """What trackers call a run, e.g. ``ben-14k/cr-jepa/seed0``."""
-    card = info.method_card
-    scale = "" if card.scale == "paper" else f"@{card.scale}"
-    return f"{info.dataset['name']}/{card.name}{scale}/seed{info.seed}"
 
 
 def flat(line: Mapping[str, Any]) -> dict[str, float]:
@@ -132,7 +101,7 @@ class Trackers:
         """End them all."""
         self._each(lambda tracker: tracker.close())
 
-    def _each(self, do: Callable[[Tracker], None]) -> None:
+    def _each(self, do: Callable[[Tracker], object]) -> None:
         for name, tracker in list(self.live.items()):
             try:
                 do(tracker)
@@ -141,9 +110,8 @@ class Trackers:
                 self._warn(name, error)
 
     def _warn(self, name: str, error: BaseException) -> None:
-        missing = isinstance(error, ImportError)
-        hint = " (pip install 'crbench[track]')" if missing else ""
-        first = str(error).splitlines()[0][:200] if str(error) else ""
+        hint = " (pip install 'crbench[track]')" if isinstance(error, ImportError) else ""
+        first = str(error).partition("\n")[0][:200]
         self.say(
             f"tracker {name} failed and is left out: {type(error).__name__}: {first}{hint}; "
             "training goes on, and metrics.jsonl has every epoch"

@@ -15,7 +15,7 @@ from crbench.models.base import Method
 from crbench.run.folder import Options, RunInfo
 from crbench.scoring import Items, health, per_query
 from crbench.scoring.metrics import means, metric_names
-from crbench.training.trackers import check_trackers
+from crbench.training.trackers import ADAPTERS
 from crbench.words import KS
 
 _SPLIT = "val"  # never scored by a record of the default protocol's queries as "test" is
@@ -23,7 +23,9 @@ _SPLIT = "val"  # never scored by a record of the default protocol's queries as 
 
 def check_options(options: Options, data: Cache, model: Method) -> None:
     """Refuse options that cannot be followed, before anything is written."""
-    check_trackers(options.track)
+    for name in options.track:
+        if name not in ADAPTERS:
+            raise unknown("tracker", name, ADAPTERS, where="--track")
     needs = {"--keep-best": options.keep_best, "--stop-on-collapse": options.stop_on_collapse}
     for name, value in needs.items():
         if value and not options.eval_every:

@@ -12,18 +12,20 @@ import pytest
 import torch
 
 from crbench.data.cache.reading import open_cache
+from crbench.embedding.load import load
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.run.folder import RunFolder
 from crbench.run.opened import (
+    OpenedRun,
     band_counts,
     load_weights,
-    model_statement,
     open_dataset,
     open_run,
     read_statement,
     save_weights,
     statistics,
+    trained_model,
     weights_statement,
 )
 
@@ -35,6 +37,10 @@ def copy(trained_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained_run, tmp_path / "copy", ignore=left))
 
 
+def model_of(run: OpenedRun) -> torch.nn.Module:
+    return trained_model(run.folder, run.info, torch.device("cpu"))
+
+
 def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     info = json.loads((run / "run.json").read_text())
     change(info)
@@ -44,7 +50,7 @@ def edit(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_weights_of_another_run_are_refused(copy: Path, other_seed: Path) -> None:
     shutil.copy(other_seed / "weights.safetensors", copy / "weights.safetensors")
     with pytest.raises(UserError, match="of another run: their seed differ") as caught:
-        open_run(copy).model(torch.device("cpu"))
+        model_of(open_run(copy))
     assert "weights.safetensors" in str(caught.value)
 
 
@@ -75,7 +81,7 @@ def test_an_opened_run_has_its_statement_and_its_cache(copy: Path, twin_cache: P
     assert run.cache.digest == open_cache(twin_cache).digest == run.info.cache_digest
     assert statistics(run.cache) == run.info.statistics
     assert band_counts(run.cache) == {"a": 2, "b": 12}
-    model = run.model(torch.device("cpu"))
+    model = model_of(run)
     assert not any(module.training for module in model.modules())
 
 
@@ -93,14 +99,14 @@ def test_a_cache_of_another_dataset_is_refused_by_both_names(twin_cache: Path) -
 
 def test_the_weights_say_what_they_are(copy: Path) -> None:
     info = RunFolder(copy).read()
-    said = model_statement(copy / "weights.safetensors")
+    said = read_statement(copy / "weights.safetensors")
     expected = weights_statement(info)
     assert {key: said[key] for key in expected} == expected
-    model = open_run(copy).model(torch.device("cpu"))
+    model = model_of(open_run(copy))
     save_weights(copy / "bare.safetensors", model, {"method": info.method})
     assert read_statement(copy / "bare.safetensors") == {"method": info.method}
     with pytest.raises(UserError, match="do not say what they are"):
-        model_statement(copy / "bare.safetensors")
+        load(copy / "bare.safetensors")
     load_weights(copy / "bare.safetensors", model, expected)  # keys that it lacks are not compared
 
 
@@ -110,4 +116,4 @@ def test_weights_that_a_bit_differs_in_are_not_those_of_training(copy: Path) -> 
     data[-9] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match="not those that training wrote"):
-        open_run(copy).model(torch.device("cpu"))
+        model_of(open_run(copy))
