@@ -73,9 +73,10 @@ def evaluate_command(
     run = paths[0]
     if grid is not None and run.is_file():
         raise UserError("a grid is drawn of a run", where=run, fix="leave out --grid")
+    scored: list[Any] = []  # the run, opened, for its grid
     with joined() as ranks:
         more: dict[str, Any] = {"approximate": approximate, "weights": weights, "probe": probe}
-        record = run_evaluate(run, name=name, ranks=ranks, **shared, **more)
+        record = run_evaluate(run, name=name, ranks=ranks, then=scored.append, **shared, **more)
     if not ranks.first:
         return
     if as_json:
@@ -86,9 +87,11 @@ def evaluate_command(
 
         print_boards(boards([record]))
     if grid is not None:
-        from crbench.draw.grids import run_grid
+        from crbench.draw.grids import retrieval_grid
 
-        print(run_grid(run, grid, record=record, cache=cache))
+        opened = scored[0]
+        shown = opened.cache, opened.embeddings, opened.protocol
+        print(retrieval_grid(*shown, grid, title=opened.title))
 
 
 def _compare(a: list[Path], b: list[Path], shared: dict[str, Any], as_json: bool) -> None:

@@ -7,8 +7,7 @@ follow are numpy's, shared with the ranking on the processor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,7 +37,6 @@ def ranker_on(device: torch.device, rows: int | None = None) -> Ranker:
         gallery: np.ndarray,
         values: QueryValues,
         run: Map,
-        tile: Any,
     ) -> tuple[int, RankBlock]:
         held = torch.from_numpy(gallery).to(device)
         check_arithmetic(query, gallery, held)
@@ -88,7 +86,6 @@ class _Job:
     gallery: Tensor
     values: QueryValues
     run: Map
-    codes: Tensor | None = field(init=False, default=None)
 
     def rank_block(self, block: np.ndarray) -> int:
         """Rank the queries at ``block`` (n,), equal labels together; the tied scores."""

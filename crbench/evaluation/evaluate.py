@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
 from crbench import machine, progress
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError, unknown
 from crbench.evaluation.probe import check_probe, probe_run
+from crbench.evaluation.recorded import EvaluatedRun
 from crbench.evaluation.scorable import ScorableRun, dataset_entry, open_scorable, protocol_entry
 from crbench.files import check_writable
 from crbench.records import Direction, ModalityEntry, Record, Serves, write_record
 from crbench.run.devices import Ranks, device_name, peak_memory, pick_device, threads_here
 from crbench.scoring import Items, health, score_directions
 from crbench.scoring.index import INDEX_KINDS
-from crbench.scoring.score import score_approximately
+from crbench.scoring.metrics import Progress
 from crbench.seeds import derive
 from crbench.words import MODALITIES
 
@@ -42,6 +42,7 @@ def evaluate(
     ranks: Ranks | None = None,
     quiet: bool = False,
     weights: str = "last",
+    then: Callable[[EvaluatedRun], object] | None = None,
 ) -> Record:
     """Score a finished run, or a file of embeddings, and write the record.
 
@@ -50,8 +51,11 @@ def evaluate(
     ``approximate`` searches the top k by an index of FAISS (ivf, hnsw) and leaves out mAP;
     ``probe`` adds a linear classifier as a supervised reference. Of several ``ranks`` the first
     embeds and writes, and all return the record. ``weights`` of a run are the last or the best.
+    ``then`` is called with the run as it was opened, its record and its embeddings.
     """
-    scorer = Scorer(device, ranks or Ranks(), approximate, quiet)
+    ranks = ranks or Ranks()
+    scoring_on = pick_device(device, ranks)  # of several GPUs, each rank takes one
+    _check_index(approximate, ranks)
     scorable = open_scorable(path, dataset=dataset, name=name, cache=cache, weights=weights)
     data = scorable.cache
     key = pick_protocol(data, protocol)
@@ -60,32 +64,45 @@ def evaluate(
     choices = zip((weights, key, approximate), usual, strict=True)
     suffix = "-".join(choice for choice, default in choices if choice and choice != default)
     target = Path(out) if out else scorable.record_path(suffix)
-    if scorer.ranks.first:
+    if ranks.first:
         check_writable(target)
     if probe:
         check_probe(data, chosen)
         if not isinstance(scorable, ScorableRun):
             raise UserError("a linear probe needs a run, whose training pairs it can embed",
                             where=scorable.path, fix="leave out --probe")  # fmt: skip
-    vectors = scorable.embed(scorer.device, scorer.ranks, quiet)
+    vectors = scorable.embed(device, ranks, quiet)
     query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
+    arrays = vectors.pairs(query.ids, gallery.ids)
+    ranker = None
+    if scoring_on.type != "cpu":
+        from crbench.evaluation.device_ranking import ranker_on
+
+        ranker = ranker_on(scoring_on)
     started = time.perf_counter()
-    result = scorer.score(
-        vectors.pairs(query.ids, gallery.ids),
-        query,
-        gallery,
-        label_kind=data.card.labels.kind,
-        classes=data.card.labels.classes,
-        seed=derive("bootstrap", data.digest, key),
-    )
+    with _progress(len(query), list(arrays), quiet or not ranks.first) as show:
+        result = score_directions(
+            arrays,
+            query,
+            gallery,
+            label_kind=data.card.labels.kind,
+            classes=data.card.labels.classes,
+            resamples=RESAMPLES,
+            seed=derive("bootstrap", data.digest, key),
+            approximate=approximate,
+            threads=threads_here(),
+            progress=show,
+            engine=ranks.engine(ranker),
+        )
+    condition = health(arrays, result["tied_share"])
     seconds = time.perf_counter() - started
     serves = {
         cast(Direction, d): Serves(query=view_of(names[0]), gallery=view_of(names[1]))
         for d, names in vectors.serves.items()
     }
     probed = None
-    if probe and isinstance(scorable, ScorableRun) and scorer.ranks.first:
-        probed = probe_run(scorable.run, chosen, serves, scorer.chosen, quiet=quiet)
+    if probe and isinstance(scorable, ScorableRun) and ranks.first:
+        probed = probe_run(scorable, chosen, serves, scoring_on, quiet=quiet)
     entries = scorable.entries(vectors)
     record = Record(
         created=machine.now_utc(),
@@ -96,107 +113,58 @@ def evaluate(
         },
         protocol=protocol_entry(key, query, gallery, data),
         serves=serves,
-        **{part: result[part] for part in ("scores", "chance", "per_class", "counts", "health")},
-        collapsed=bool(result["health"]["collapsed"]),
+        **{part: result[part] for part in ("scores", "chance", "per_class", "counts")},
+        health=condition,
+        collapsed=bool(condition["collapsed"]),
         resamples=RESAMPLES,
         approximate=result["approximate"],
         probe=probed,
         **entries
         | {
             "timings": entries["timings"] | {"score_s": seconds},
-            "devices": entries["devices"] | {"score": result["device"]},
-            "memory": entries["memory"] | peak_memory("evaluate", scorer.chosen),
+            "devices": entries["devices"] | {"score": _scored_by(result, scoring_on, ranks)},
+            "memory": entries["memory"] | peak_memory("evaluate", scoring_on),
         },
     )
-    if scorer.ranks.first:
+    if ranks.first:
         write_record(target, record)
+        if then is not None and isinstance(scorable, ScorableRun):
+            then(EvaluatedRun(**vars(scorable), record=record, embeddings=vectors))
     return record
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """Where scoring runs: ``device`` (auto, cpu, cuda, cuda:N), which rank this process is, and
-    the kind of an ``approximate`` index (ivf, hnsw, flat; None: exact)."""
+def _check_index(kind: str | None, ranks: Ranks) -> None:
+    """Refuse an index that there is not, or that several processes were to search."""
+    if kind is not None and kind not in INDEX_KINDS:
+        raise unknown("index", kind, INDEX_KINDS, where="--approximate")
+    if kind is not None and ranks.size > 1:
+        raise UserError(
+            "an approximate search runs in one process",
+            where="torchrun",
+            fix="start it without torchrun; FAISS uses all cores or GPUs by itself",
+        )
 
-    device: str = "auto"
-    ranks: Ranks = field(default_factory=Ranks)
-    approximate: str | None = None
-    quiet: bool = False
 
-    def __post_init__(self) -> None:
-        if self.approximate is None:
-            return
-        if self.approximate not in INDEX_KINDS:
-            raise unknown("index", self.approximate, INDEX_KINDS, where="--approximate")
-        if self.ranks.size > 1:
-            raise UserError(
-                "an approximate search runs in one process",
-                where="torchrun",
-                fix="start it without torchrun; FAISS uses all cores or GPUs by itself",
-            )
+@contextlib.contextmanager
+def _progress(n_query: int, directions: list[str], quiet: bool) -> Iterator[Progress]:
+    """A bar over all directions, moved by what it yields; see ``score_directions``."""
+    with progress.bar("scoring", len(directions) * n_query, "queries", quiet=quiet) as bar:
+        begun = dict.fromkeys(directions, 0)
 
-    @property
-    def chosen(self) -> torch.device:
-        """The device of this process; of several GPUs, each rank takes one."""
-        device = pick_device(self.device)
-        if device.type == "cuda" and device.index is None and self.ranks.size > 1:
-            return torch.device("cuda", self.ranks.local % torch.cuda.device_count())
-        return device
+        def show(direction: str, done: int, total: int) -> None:
+            bar.label, bar.total = f"scoring {direction}", len(directions) * total  # of this rank
+            bar.advance(done - begun[direction])
+            begun[direction] = done
 
-    def score(
-        self,
-        arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],
-        query: Items,
-        gallery: Items,
-        *,
-        label_kind: str,
-        classes: Sequence[str],
-        seed: int,
-    ) -> dict[str, Any]:
-        """What ``scoring.score_directions`` returns, with ``health``, ``approximate`` and
-        ``device``; the same on every rank."""
-        options: dict[str, Any] = {
-            "label_kind": label_kind,
-            "classes": classes,
-            "resamples": RESAMPLES,
-            "seed": seed,
-        }
-        total, quiet = len(arrays) * len(query), self.quiet or not self.ranks.first
-        with progress.bar("scoring", total, "queries", quiet=quiet) as bar:
-            begun: dict[str, int] = {}
+        yield show
 
-            def show(direction: str, done: int, total: int) -> None:
-                bar.label, bar.total = f"scoring {direction}", len(arrays) * total  # of this rank
-                bar.advance(done - begun.get(direction, 0))
-                begun[direction] = done
 
-            if self.approximate:
-                result, facts = score_approximately(
-                    arrays, query, gallery, self.approximate, progress=show, **options
-                )
-                result |= {"approximate": facts, "device": _faiss_device(facts)}
-            else:
-                result = score_directions(
-                    arrays,
-                    query,
-                    gallery,
-                    threads=threads_here(),
-                    progress=show,
-                    engine=self.ranks.engine(self._ranker()),
-                    **options,
-                )
-                ranks = f", {self.ranks.size} ranks" if self.ranks.size > 1 else ""
-                result |= {"approximate": None, "device": device_name(self.chosen) + ranks}
-        result["health"] = health(arrays, result["tied_share"])
-        return result
-
-    def _ranker(self) -> Any:
-        """The ranker of a GPU; None on a processor."""
-        if self.chosen.type == "cpu":
-            return None
-        from crbench.evaluation.device_ranking import ranker_on
-
-        return ranker_on(self.chosen)
+def _scored_by(result: Mapping[str, Any], device: torch.device, ranks: Ranks) -> str:
+    """What a record says of where its scores were computed."""
+    if facts := result["approximate"]:
+        gpus = max(parameters.get("gpus", 0) for parameters in facts["parameters"].values())
+        return f"FAISS, {gpus} GPU" if gpus else "FAISS, cpu"
+    return device_name(device) + (f", {ranks.size} ranks" if ranks.size > 1 else "")
 
 
 def pick_protocol(data: Cache, protocol: str | None) -> str:
@@ -229,8 +197,3 @@ def items(data: Cache, splits: list[str], exclude: str = "self") -> Items:
             f"places, build it again: crbench cache build {data.card.name} --force",
         )
     return Items(ids=data.ids[rows], labels=labels, groups=data.places[rows])
-
-
-def _faiss_device(facts: Mapping[str, Any]) -> str:
-    gpus = max(parameters.get("gpus", 0) for parameters in facts["parameters"].values())
-    return f"FAISS, {gpus} GPU" if gpus else "FAISS, cpu"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from crbench.cards import ProtocolCard
-from crbench.data.cache.reading import Cache
 from crbench.embedding.file import Embeddings, read_embeddings
 from crbench.errors import UserError
 from crbench.files import sha256_file
@@ -18,16 +16,11 @@ from crbench.run.opened import OpenedRun, open_run
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
-    """An opened run, and the record that names its cache and its embeddings."""
+class EvaluatedRun(OpenedRun):
+    """An opened run, the record that names its cache, and the embeddings that were scored."""
 
-    run: OpenedRun
     record: Record
-
-    @property
-    def cache(self) -> Cache:
-        """The cache that the run was trained and scored on."""
-        return self.run.cache
+    embeddings: Embeddings
 
     @property
     def protocol(self) -> ProtocolCard:
@@ -38,11 +31,6 @@ class EvaluatedRun:
     def serves(self) -> dict[str, Serves]:
         """Direction → the views that served it."""
         return {str(direction): views for direction, views in self.record.serves.items()}
-
-    @cached_property
-    def embeddings(self) -> Embeddings:
-        """The embeddings that were scored."""
-        return read_embeddings(self.run.folder.embeddings, self.cache.ids)
 
     @property
     def title(self) -> str:
@@ -80,7 +68,7 @@ def open_evaluated(
             where=file,
             fix="run `crbench evaluate` on the run again, or name its record",
         )
-    return EvaluatedRun(run, record)
+    return EvaluatedRun(**vars(run), record=record, embeddings=read_embeddings(file, run.cache.ids))
 
 
 def weights_of(record: Record) -> str:

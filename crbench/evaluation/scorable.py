@@ -30,21 +30,8 @@ from crbench.scoring import Items
 _STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precision")
 
 
-@dataclass(frozen=True)
-class ScorableRun:
-    """A finished run folder."""
-
-    run: OpenedRun
-
-    @property
-    def path(self) -> Path:
-        """The run's folder."""
-        return self.run.path
-
-    @property
-    def cache(self) -> Cache:
-        """The cache it was trained on."""
-        return self.run.cache
+class ScorableRun(OpenedRun):
+    """A finished run, opened."""
 
     def record_path(self, suffix: str) -> Path:
         """``record.json`` in the run's folder; ``suffix`` names what is not the default."""
@@ -53,14 +40,13 @@ class ScorableRun:
     def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The run's embeddings, made where they are not there yet, checked, on every rank."""
         if ranks.first:
-            embed_run(self.run, device=device, quiet=quiet)
+            embed_run(self, device=device, quiet=quiet)
         ranks.wait("waiting for the embeddings")
-        return read_embeddings(self.run.folder.embeddings, self.cache.ids)
+        return read_embeddings(self.folder.embeddings, self.cache.ids)
 
     def entries(self, vectors: Embeddings) -> dict[str, Any]:
         """From run.json and the files of the run."""
-        folder, info = self.run.folder, self.run.info
-        card = info.method_card
+        folder, info, card = self.folder, self.info, self.info.method_card
         keys = ("name", "title", "kind", "paper", "scale", "digest")
         return {
             "run": f"{card.name}-{card.scale}-seed{info.seed}",
@@ -157,7 +143,7 @@ def open_scorable(
             if value is not None:
                 raise UserError(f"{option} is for files of embeddings: a run brings its own",
                                 where=path, fix=f"leave {option} out")  # fmt: skip
-        return ScorableRun(open_run(path, cache=cache, weights=weights))
+        return ScorableRun(**vars(open_run(path, cache=cache, weights=weights)))
     if not path.is_file():
         raise UserError("no such run or file of embeddings", where=path, fix="check the path")
     if weights != "last":

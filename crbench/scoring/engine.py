@@ -17,9 +17,9 @@ from crbench.scoring.tiles import Map
 
 # Ranks the queries at the given positions (n,), fills in what it finds, returns the tied scores.
 RankBlock = Callable[[np.ndarray], int]
-# From metrics.RankingTask, query codes, gallery codes, metrics.QueryValues to be filled, mapper
-# and tile: the number of queries that fit into memory at a time, and the function that ranks them.
-Ranker = Callable[[Any, np.ndarray, np.ndarray, Any, Map, tuple[int, int]], tuple[int, RankBlock]]
+# From metrics.RankingTask, query codes, gallery codes, metrics.QueryValues to be filled and mapper:
+# the number of queries that fit into memory at a time, and the function that ranks them.
+Ranker = Callable[[Any, np.ndarray, np.ndarray, Any, Map], tuple[int, RankBlock]]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,15 @@ import numpy as np
 
 from crbench.errors import unknown
 from crbench.scoring import ranking
-from crbench.scoring.engine import rows_in_memory
-from crbench.scoring.metrics import PerQuery, RankingTask, empty_values, named_values
+from crbench.scoring.metrics import (
+    PerQuery,
+    RankingTask,
+    empty_values,
+    exact_rows,
+    named_values,
+)
 from crbench.scoring.relevance import judge_labels
-from crbench.scoring.tiles import GALLERY_TILE, GRID_BITS, QUERY_TILE, score_tile, workers
+from crbench.scoring.tiles import GRID_BITS
 from crbench.words import PAIR_KS
 
 INDEX_KINDS = ("flat", "ivf", "hnsw")
@@ -157,19 +162,12 @@ def recall(
 ) -> dict[str, float]:
     """Recall@k of the candidates of the queries at ``rows``, against exact scores of everything."""
     reached: dict[str, list[float]] = {str(k): [] for k in task.ks}
-    size = rows_in_memory(len(gallery), QUERY_TILE)
-    buffer = np.empty((size, len(gallery)), np.float32)
-    with workers(threads) as run:
-        for start in range(0, len(rows), size):
-            block = rows[start : start + size]
-            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
-            for line, q in zip(scores, block, strict=True):
-                line[task.left_out(int(q))] = -np.inf
-                ascending = np.sort(line)
-                for k in task.ks:
-                    top = min(k, int(task.sizes[q]))
-                    least = ascending[len(ascending) - top]
-                    reached[str(k)].append(float((candidates.scores[q, :top] >= least).mean()))
+    for q, line in exact_rows(task, query, gallery, rows, threads):
+        ascending = np.sort(line)
+        for k in task.ks:
+            top = min(k, int(task.sizes[q]))
+            least = ascending[len(ascending) - top]
+            reached[str(k)].append(float((candidates.scores[q, :top] >= least).mean()))
     return {k: float(np.mean(values)) for k, values in reached.items()}
 
 

@@ -6,7 +6,7 @@ kept: memory is one block of scores, never queries × gallery.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from crbench.scoring import ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import Items, positions_of
 from crbench.scoring.relevance import Relevance, judge_labels, relevance_of
-from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
+from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile, workers
 from crbench.words import PAIR_KS, SAME_MODAL
 
 ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge_labels's values
@@ -192,17 +192,35 @@ def rank_here(
     gallery: np.ndarray,
     filled: QueryValues,
     run: Map,
-    tile: tuple[int, int],
 ) -> tuple[int, RankBlock]:
     """The ranker of this machine's processor: numpy, on the threads of ``run``."""
-    rows = rows_in_memory(len(gallery), tile[0])
+    rows = rows_in_memory(len(gallery), QUERY_TILE)
     buffer = np.empty((rows, len(gallery)), np.float32)
 
     def rank_block(block: np.ndarray) -> int:
-        scores = score_tile(query[block], gallery, buffer, run, (rows, tile[1]))
+        scores = score_tile(query[block], gallery, buffer, run, (rows, GALLERY_TILE))
         return rank_rows(task, block, scores, filled, run)
 
     return rows, rank_block
+
+
+def exact_rows(
+    task: RankingTask,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    threads: int | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each of ``queries`` (n,) with its scores (Ng,), −inf for what is left out of its ranking."""
+    size = rows_in_memory(len(gallery), QUERY_TILE)
+    buffer = np.empty((size, len(gallery)), np.float32)
+    with workers(threads) as run:
+        for start in range(0, len(queries), size):
+            block = queries[start : start + size]
+            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
+            for q, line in zip(block.tolist(), scores, strict=True):
+                line[task.left_out(q)] = -np.inf
+                yield q, line
 
 
 def measure(
@@ -212,7 +230,6 @@ def measure(
     gallery: np.ndarray,
     run: Map,
     *,
-    tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
     progress: Progress | None = None,
     engine: Engine = HERE,
 ) -> PerQuery:
@@ -225,8 +242,8 @@ def measure(
     filled = empty_values(task)
     codes = np.zeros(n, np.int64) if task.relevance is None else task.relevance.query
     order = np.argsort(codes, kind="stable")  # equal labels together
-    mine = engine.share(order, tile[0])
-    rows, rank_block = (engine.ranker or rank_here)(task, query, gallery, filled, run, tile)
+    mine = engine.share(order, QUERY_TILE)
+    rows, rank_block = (engine.ranker or rank_here)(task, query, gallery, filled, run)
     tied = 0
     for start in range(0, len(mine), rows):
         tied += rank_block(mine[start : start + rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
@@ -16,6 +16,7 @@ from crbench.scoring.metrics import (
     PerQuery,
     Progress,
     RankingTask,
+    exact_rows,
     make_task,
     means,
     measure,
@@ -29,14 +30,7 @@ from crbench.scoring.protocol import (
     check_sets,
     positions_of,
 )
-from crbench.scoring.tiles import (
-    GALLERY_TILE,
-    QUERY_TILE,
-    check_widths,
-    fixed_point,
-    score_tile,
-    workers,
-)
+from crbench.scoring.tiles import check_widths, fixed_point, workers
 from crbench.words import KS
 
 _SAMPLE = 256  # queries on which the recall of candidates is measured
@@ -62,25 +56,29 @@ def per_query(
     ks: Sequence[int] = KS,
     threads: int | None = None,
     progress: Progress | None = None,
-    tile: tuple[int, int] = (QUERY_TILE, GALLERY_TILE),
     engine: Engine = HERE,
 ) -> dict[str, PerQuery]:
     """Values of every query in each direction of ``embeddings``; see ``score_directions``.
 
-    ``threads`` (default: usable cores), ``tile`` and ``engine`` change speed and memory, never a
-    bit of the result.
+    ``threads`` (default: usable cores) and ``engine`` change speed and memory, never a bit of the
+    result.
     """
-    ks = check_ks(ks)
     query, gallery = check_sets(query, gallery, label_kind, n_classes)
-    result = {}
+    tasks = _tasks(embeddings, query, gallery, label_kind, check_ks(ks))
     with workers(threads) as run:
-        for direction in check_directions(embeddings):
-            task = make_task(direction, query, gallery, label_kind, ks)
-            q, g = _codes(*embeddings[direction], query, gallery, f"{direction} ")
-            result[direction] = measure(
-                task, query.ids, q, g, run, tile=tile, progress=progress, engine=engine
-            )
-    return result
+        return {
+            task.direction: measure(task, query.ids, q, g, run, progress=progress, engine=engine)
+            for task, q, g in tasks
+        }
+
+
+def _tasks(
+    embeddings: Mapping[str, Arrays], query: Items, gallery: Items, kind: str, ks: Sequence[int]
+) -> Iterator[tuple[RankingTask, np.ndarray, np.ndarray]]:
+    """The task of each direction, with the grid vectors of its queries and gallery."""
+    for direction in check_directions(embeddings):
+        task = make_task(direction, query, gallery, kind, ks)
+        yield task, *_codes(*embeddings[direction], query, gallery, f"{direction} ")
 
 
 def _codes(
@@ -88,7 +86,7 @@ def _codes(
 ) -> Arrays:
     """Grid vectors of the query and gallery embeddings ``of`` a direction, checked."""
     q = g = fixed_point(left, f"{of}query embeddings", query.ids)
-    if left is not right or query.ids is not gallery.ids:
+    if left is not right or len(query) != len(gallery):
         g = fixed_point(right, f"{of}gallery embeddings", gallery.ids)
     check_widths(q, g, f"{of}embeddings")
     return q, g
@@ -99,6 +97,7 @@ def score_directions(
     query: Items,
     gallery: Items,
     *,
+    approximate: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     engine: Engine = HERE,
@@ -115,61 +114,63 @@ def score_directions(
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 
+    ``approximate`` names an index of FAISS (flat, ivf, hnsw) whose candidates are ranked, in this
+    process alone; there is no ``map`` then, and the tied share is that of the candidates.
+
     Returns ``scores`` {direction: {metric: {value, low, high}}}, ``chance``, ``per_class``,
-    ``counts`` and ``tied_share``; null where a metric is undefined. Equal inputs give equal bytes,
-    whatever the threads or the order of the items. Raises UserError naming array and row.
+    ``counts`` and ``tied_share``; null where a metric is undefined. ``approximate`` is null, or
+    holds the index's ``kind``, its ``parameters`` and ``recall`` per direction: recall@k is the
+    share of the top k items whose exact score is that of the exact top k or better, mean over
+    ``sample`` queries drawn by ``seed``. Equal inputs give equal bytes, whatever the threads or
+    the order of the items. Raises UserError naming array and row.
     """
     check_resamples(options.get("resamples", 0))
-    measured = per_query(
-        embeddings,
-        query,
-        gallery,
-        label_kind=options["label_kind"],
-        n_classes=len(options.get("classes", ())),
-        ks=options.get("ks", KS),
-        threads=threads,
-        progress=progress,
-        engine=engine,
-    )
-    return summarise(measured, query, gallery, **options)
+    label_kind, ks = options["label_kind"], options.get("ks", KS)
+    facts = None
+    if approximate is None:
+        measured = per_query(
+            embeddings,
+            query,
+            gallery,
+            label_kind=label_kind,
+            n_classes=len(options.get("classes", ())),
+            ks=ks,
+            threads=threads,
+            progress=progress,
+            engine=engine,
+        )
+    else:
+        sets = check_sets(query, gallery, label_kind, len(options.get("classes", ())))
+        tasks = _tasks(embeddings, *sets, label_kind, check_ks(ks))
+        seed = options.get("seed", 0)
+        measured, facts = _from_candidates(tasks, *sets, approximate, seed, threads, progress)
+    return summarise(measured, query, gallery, **options) | {"approximate": facts}
 
 
-def score_approximately(
-    embeddings: Mapping[str, Arrays],
+def _from_candidates(
+    tasks: Iterable[tuple[RankingTask, np.ndarray, np.ndarray]],
     query: Items,
     gallery: Items,
     kind: str,
-    *,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    **options: Unpack[SummaryOptions],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As :func:`score_directions`, without ``map``, from the candidates of an index of ``kind``.
-
-    Returns its result and what it rests on: ``parameters`` of the index and ``recall``, both per
-    direction; recall@k is the share of the top k items whose exact score is that of the exact top
-    k or better, mean over ``sample`` queries drawn by ``seed``. The tied share is that of the
-    candidates.
-    """
-    label_kind, ks = options["label_kind"], check_ks(options.get("ks", KS))
-    query, gallery = check_sets(query, gallery, label_kind, len(options.get("classes", ())))
+    seed: int,
+    threads: int | None,
+    progress: Progress | None,
+) -> tuple[dict[str, PerQuery], dict[str, Any]]:
+    """Values per query, as :func:`per_query` gives them, and what they rest on."""
     measured: dict[str, PerQuery] = {}
     facts: dict[str, Any] = {"kind": kind, "parameters": {}, "recall": {}}
     by_id = positions_of(gallery.ids, np.sort(gallery.ids))
-    for direction in check_directions(embeddings):
-        task = make_task(direction, query, gallery, label_kind, ks)
-        q, g = _codes(*embeddings[direction], query, gallery, f"{direction} ")
-        index = Index(kind, g, max(ks))
+    drawn = np.sort(np.random.default_rng([seed, 2]).permutation(len(query))[:_SAMPLE])
+    facts["sample"] = len(drawn)
+    for task, q, g in tasks:
+        index = Index(kind, g, max(task.ks))
         candidates = nearest_candidates(index, task, q, by_id)
-        measured[direction] = measure_candidates(task, query.ids, candidates)
-        drawn = np.random.default_rng([options.get("seed", 0), 2]).permutation(len(q))[:_SAMPLE]
-        drawn = np.sort(drawn)
-        facts["parameters"][direction] = index.parameters
-        facts["recall"][direction] = recall(task, q, g, candidates, drawn, threads)
-        facts["sample"] = len(drawn)
+        measured[task.direction] = measure_candidates(task, query.ids, candidates)
+        facts["parameters"][task.direction] = index.parameters
+        facts["recall"][task.direction] = recall(task, q, g, candidates, drawn, threads)
         if progress is not None:
-            progress(direction, len(q), len(q))
-    return summarise(measured, query, gallery, **options), facts
+            progress(task.direction, len(q), len(q))
+    return measured, facts
 
 
 def summarise(
@@ -280,18 +281,9 @@ def top_k(
         return candidates.rows[:, :k], candidates.scores[:, :k]
     indices = np.empty((len(q), k), np.int64)
     scores = np.empty((len(q), k), np.float32)
-    buffer = np.empty((QUERY_TILE, len(g)), np.float32)
-    with workers(threads) as run:
-        for start in range(0, len(q), QUERY_TILE):
-            block = score_tile(q[start : start + QUERY_TILE], g, buffer, run)
-
-            def one(row: int, block: np.ndarray = block, start: int = start) -> None:
-                line = block[row]
-                line[task.left_out(start + row)] = -np.inf
-                least = np.partition(line, len(line) - k)[len(line) - k]
-                near = np.flatnonzero(line >= least)
-                near = near[np.lexsort((by_id[near], -line[near]))][:k]
-                indices[start + row], scores[start + row] = near, line[near]
-
-            run(one, range(len(block)))
+    for row, line in exact_rows(task, q, g, np.arange(len(q)), threads):
+        least = np.partition(line, len(line) - k)[len(line) - k]
+        near = np.flatnonzero(line >= least)
+        near = near[np.lexsort((by_id[near], -line[near]))][:k]
+        indices[row], scores[row] = near, line[near]
     return indices, scores

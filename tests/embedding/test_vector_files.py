@@ -158,7 +158,8 @@ CASES: dict[str, Case] = {
     "a loop of groups": ("x.h5", loop, ("'ab/query' is no array",)),
     "values in another file": ("x.h5", raw_outside, ("other files", ", b")),
     "a virtual array": ("x.h5", virtual, ("other files", ", b")),
-    "a false statement": ("x.h5", lambda p: stated(p, '{"aa": "x"}'), ("damaged", "attribute serves")),
+    "a false statement": (
+        "x.h5", lambda p: stated(p, '{"aa": "x"}'), ("damaged", "attribute serves")),
     "a view that is not there": (
         "x.h5", lambda p: stated(p, '{"aa": {"query": "u", "gallery": "u"}}'), ("'a/u'",)),
     "text as h5": ("x.h5", lambda p: written(p, b"ids,a,b\n"), ("damaged",)),

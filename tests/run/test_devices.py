@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.run.devices import Ranks, joined
-from crbench.scoring import Engine, per_query
+from crbench.scoring import Engine, metrics, per_query
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracles"))
 from small_sets import make, pairs
@@ -51,14 +51,16 @@ def test_the_number_of_ranks_changes_no_bit(seed: int, size: int, kind: str) -> 
     def one(rank: int) -> None:
         engine = Engine(rank, size, total)
         found[rank] = per_query(
-            pairs(parts), items, items, label_kind=kind, threads=1, tile=(4, 64), engine=engine
+            pairs(parts), items, items, label_kind=kind, threads=1, engine=engine
         )
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "QUERY_TILE", 4)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     expected = per_query(pairs(parts), items, items, label_kind=kind, threads=1)
     for theirs in found:
         for direction, part in expected.items():

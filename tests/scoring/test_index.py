@@ -17,7 +17,6 @@ from crbench.scoring.index import (
     recall,
 )
 from crbench.scoring.metrics import make_task
-from crbench.scoring.score import score_approximately
 from crbench.scoring.tiles import fixed_point, score_tile, workers
 from crbench.words import DIRECTIONS
 
@@ -84,8 +83,10 @@ def test_metrics_of_all_candidates_are_the_exact_ones(label_kind: str) -> None:
     """With every item a candidate, only map is missing."""
     parts, items = make(4, 70, width=3, kind=label_kind)  # many ties
     args = pairs(parts), items, items
-    exact = score_directions(*args, label_kind=label_kind, ks=(1, 5, 70))
-    found, facts = score_approximately(*args, "flat", label_kind=label_kind, ks=(1, 5, 70))
+    options = {"label_kind": label_kind, "ks": (1, 5, 70)}
+    exact = score_directions(*args, **options)
+    found = score_directions(*args, approximate="flat", **options)
+    facts = found["approximate"]
     for d in DIRECTIONS:
         expected = {name: cell for name, cell in exact["scores"][d].items() if name != "map"}
         assert found["scores"][d] == expected
@@ -101,7 +102,8 @@ def test_measured_recall_and_metrics_near_the_exact_ones(kind: str, least: float
     parts = {m: (centres[labels] + rng.standard_normal((3000, 16))).astype("f4") for m in "ab"}
     items = Items(ids_of(3000), labels)
     args = {"ab": (parts["a"], parts["b"])}, items, items
-    found, facts = score_approximately(*args, kind, label_kind="single", ks=(1, 10))
+    found = score_directions(*args, approximate=kind, label_kind="single", ks=(1, 10))
+    facts = found["approximate"]
     assert facts["kind"] == kind
     assert facts["parameters"]["ab"]
     assert least < facts["recall"]["ab"]["10"] <= 1

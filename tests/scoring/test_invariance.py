@@ -31,7 +31,9 @@ def test_block_sizes_change_no_bit(seed: int, kind: str, rows: int, wide: int, f
     expected = blob(per_query(pairs(parts), items, items, label_kind=kind, threads=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "rows_in_memory", lambda n, most: min(fit, most))
-        found = per_query(pairs(parts), items, items, label_kind=kind, threads=1, tile=(rows, wide))
+        patch.setattr(metrics, "QUERY_TILE", rows)
+        patch.setattr(metrics, "GALLERY_TILE", wide)
+        found = per_query(pairs(parts), items, items, label_kind=kind, threads=1)
     assert blob(found) == expected
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import KS, TITLES, ids_of, make, pairs, score, text, values
 
-from crbench.scoring import Items, per_query, score_directions
+from crbench.scoring import Items, metrics, per_query, score_directions
 from crbench.scoring.tiles import fixed_point
 from crbench.words import DIRECTIONS
 
@@ -73,13 +73,13 @@ def test_order_of_gallery_and_queries_changes_no_byte(seed: int, kind: str, ties
 
 
 @pytest.mark.parametrize("kind", ["multi", "single", "none"])
-def test_threads_and_tiles_change_no_byte(kind: str) -> None:
+def test_threads_and_tiles_change_no_byte(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parts, items = make(3, 300, width=40, kind=kind, levels=None)
     found = set()
     for threads, tile in ((1, (128, 2048)), (2, (128, 2048)), (3, (7, 90)), (1, (300, 41))):
-        measured = per_query(
-            pairs(parts), items, items, label_kind=kind, threads=threads, tile=tile
-        )
+        monkeypatch.setattr(metrics, "QUERY_TILE", tile[0])
+        monkeypatch.setattr(metrics, "GALLERY_TILE", tile[1])
+        measured = per_query(pairs(parts), items, items, label_kind=kind, threads=threads)
         blob = b"".join(v.tobytes() for part in measured.values() for v in part.values.values())
         found.add((hashlib.sha256(blob).hexdigest(), measured["ab"].tied_share))
     assert len(found) == 1
