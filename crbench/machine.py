@@ -65,5 +65,4 @@ def command() -> str:
 
 def now_utc() -> str:
     """The time now, e.g. ``2026-11-21T01:32:52Z``."""
-    now = datetime.datetime.now(datetime.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"

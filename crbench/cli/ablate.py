@@ -106,13 +106,9 @@ def ablate_command(
         from crbench.study.terminal import print_study
 
         print_study(measured)
-        _print_written(paths)
+        opt.print_written(paths)
     if any(codes.values()):
         raise typer.Exit(1)
-
-
-def _print_written(paths: list[Path]) -> None:
-    print("written: " + ", ".join(map(str, paths)))
 
 
 def _slurm_options(items: list[str] | None) -> dict[str, str]:
@@ -164,7 +160,7 @@ def _cost(settings: StudySettings, as_json: bool) -> None:
         return
     for figures in rows:
         print_profile(figures)
-    _print_written(paths)
+    opt.print_written(paths)
 
 
 def _profile_apart(words: list[str]) -> dict[str, Any]:

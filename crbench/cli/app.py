@@ -29,10 +29,8 @@ _GO_ON = {
     "cache": "run the same command again: a build goes on where it stopped",
     "ablate": "run the same command again: finished runs are kept, others go on",
     "demo": "run the same command again: it goes on where it stopped",
-    "embed": "run the same command again: nothing half-written was kept",
-    "evaluate": "run the same command again: nothing half-written was kept",
-    "search": "run the same command again: nothing half-written was kept",
 }
+_AGAIN = "run the same command again: nothing half-written was kept"
 
 
 class Guarded(TyperGroup):
@@ -53,7 +51,7 @@ class Guarded(TyperGroup):
             _report(disk_error(error, error.filename or "."))
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            go_on = _GO_ON.get(ctx.invoked_subcommand or "", "run the same command again")
+            go_on = _GO_ON.get(ctx.invoked_subcommand or "", _AGAIN)
             print(f"\ninterrupted: {go_on}", file=sys.stderr)
             raise typer.Exit(130) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ cache_app = typer.Typer(
     epilog="Example: crbench cache build ben-14k-twin",
 )
 
-_BAND_FACTS = ("mean", "std", "min", "max", "invalid", "published_mean", "published_std")
 CacheOrCard = Annotated[
     str, typer.Argument(metavar="CACHE", help="A cache file, or a card whose default cache it is.")
 ]
@@ -95,54 +94,14 @@ def info_command(
     cache: CacheOrCard, scale: opt.DatasetScale = None, as_json: opt.AsJson = False
 ) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
+    from crbench.board.html import page
     from crbench.data.cache.reading import cache_info
 
     facts = cache_info(_cache_path(cache, scale))
     if as_json:
         opt.print_json(facts)
-        return
-    for line in info_lines(facts):
-        print(line)
-
-
-def info_lines(facts: dict[str, Any]) -> list[str]:
-    """The lines that ``cache info`` prints, from ``cache_info``."""
-    kind = "synthetic" if facts["synthetic"] else facts["note"] or "real"
-    splits = ", ".join(f"{name} {count:,}" for name, count in facts["splits"].items())
-    lines = [
-        f"{facts['title']} ({facts['dataset']}, scale {facts['scale']}, {kind})",
-        f"file      {facts['path']}, {facts['bytes'] / 1e6:,.1f} MB",
-        f"pairs     {facts['pairs']:,}: {splits}",
-        *([f"missing   {facts['missing']:,}"] if facts["missing"] else []),
-        f"digest    {facts['digest']}",
-    ]
-    for which, modality in facts["modalities"].items():
-        size = "×".join(str(side) for side in modality["size"])
-        lines.append(
-            f"{which:<9} {modality['name']}, {size} px, {modality['dtype']}, {modality['units']}"
-        )
-        lines += [
-            f"          {band:<6} {_band_facts(modality, position)}"
-            for position, band in enumerate(modality["bands"])
-        ]
-    if classes := facts.get("classes"):
-        lines.append(f"labels    {facts['labels']}")
-        lines += [f"          {count:>7,}  {name}" for name, count in classes.items()]
-    lines += [f"note      {note}" for note in facts["notes"]]
-    return lines
-
-
-def _band_facts(modality: dict[str, Any], position: int) -> str:
-    """Mean, range, share of invalid pixels and published mean of a band, as far as they are known:
-    older caches have no ranges."""
-    column = {key: modality[key][position] for key in _BAND_FACTS if modality[key] is not None}
-    text = f"{column['mean']:,.2f} ± {column['std']:,.2f}"
-    if "min" in column:
-        text += f", {column['min']:,.2f} to {column['max']:,.2f}"
-        text += f", {column['invalid']:.2%} invalid" if column["invalid"] else ""
-    if "published_mean" in column:
-        text += f"   published {column['published_mean']:,.2f} ± {column['published_std']:,.2f}"
-    return text
+    else:
+        print(page("cache.txt", **facts), end="")
 
 
 @cache_app.command("preview", epilog="Example: crbench cache preview ben-14k-twin --out pairs.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,11 @@ def refuse_options(values: dict[str, Any], reason: str, *, fix: str | None = Non
     for option, value in values.items():
         if value is not None and value is not False:  # 0 is a value
             raise UserError(f"{option} {reason}", fix=fix or f"leave {option} out")
+
+
+def print_written(paths: Iterable[Path]) -> None:
+    """Say which files were written."""
+    print("written: " + ", ".join(map(str, paths)))
 
 
 def print_json(data: Any) -> None:

@@ -34,7 +34,7 @@ def leaderboard_command(
     else:
         print_boards(tables, published)
         if write:
-            print("written: " + ", ".join(map(str, written)))
+            opt.print_written(written)
 
 
 def report_command(

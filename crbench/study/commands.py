@@ -154,19 +154,19 @@ def _protocol(record: Record, card: DatasetCard) -> str:
 
 
 def _bands(record: Record, card: DatasetCard) -> list[str]:
-    choices = {
-        which: f"{which}={','.join(entry.bands)}"
+    choices = [
+        f"{which}={','.join(entry.bands)}"
         for which, entry in sorted(record.modalities.items())
         if entry.bands != card.modality(which).used
-    }
+    ]
     try:
-        chosen = card.with_bands(choices.values())
+        chosen = card.with_bands(choices)
     except UserError as error:
         raise _no_way(record, "modalities", error.what) from None
     for which, entry in record.modalities.items():
         if chosen.modality(which).used != entry.bands:
             raise _no_way(record, f"modalities.{which}.bands", ", ".join(entry.bands))
-    return list(choices.values())
+    return choices
 
 
 def _method(record: Record) -> tuple[MethodCard, list[str]]:

@@ -61,20 +61,20 @@ def print_profile(result: Mapping[str, Any]) -> None:
     for modality, value in result["gmacs_per_image"].items():
         if value is not None:
             bands = result["channels"][modality]
-            said = f"{2 * value:.2f} GFLOPs"
             sensor = result["sensors"][modality]
-            table.add_row(f"GMACs per image, {sensor} ({bands} bands)", f"{value:.2f}", said)
+            label = f"GMACs per image, {sensor} ({bands} bands)"
+            table.add_row(label, f"{value:.2f}", f"{2 * value:.2f} GFLOPs")
     if "latency_ms" in result:
         where = f"{result['device']}, {result['threads']} threads, {result['precision']}"
         table.add_row("latency, batch 1", f"{result['latency_ms']:.1f} ms", where)
-        said = f"batch {result['batch_size']}"
-        table.add_row("throughput", f"{result['throughput_per_s']:,.1f} images/s", said)
+        batch = f"batch {result['batch_size']}"
+        table.add_row("throughput", f"{result['throughput_per_s']:,.1f} images/s", batch)
         table.add_row("peak memory", f"{result['peak_memory_gib']:.2f} GiB", result["memory_is"])
     for row in result["published"]:
         table.add_row(f"published: {row['figure']}", row["value"], f"{row['source']}; {row['why']}")
     console.print(table)
-    said = f" {_RECONSTRUCTED}" if result["published"] else ""
-    console.print(f"[dim]{result['convention']}.{said}[/]", highlight=False)
+    more = f" {_RECONSTRUCTED}" if result["published"] else ""
+    console.print(f"[dim]{result['convention']}.{more}[/]", highlight=False)
 
 
 def write_cost(

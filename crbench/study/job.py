@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from crbench.errors import UserError
-from crbench.files import HELD, write_json
-from crbench.machine import now_utc
+from crbench.files import HELD
 from crbench.study.cards import RUNS, Job, option_words
+from crbench.study.shelf import write_failure
 
 _SETTINGS = ["method", "dataset", "scale", "overrides", "seed", "device", "threads", "out", "cache"]
 
@@ -71,8 +71,7 @@ def run_job(text: str) -> int:
     job = json.loads(text)
     _end_with(job["parent"])
     sys.argv = job_command(job)
-    failed = Path(job["failure"])
-    failed.unlink(missing_ok=True)  # of an earlier try
+    Path(job["failure"]).unlink(missing_ok=True)  # of an earlier try
     try:
         make_run(job)
     except KeyboardInterrupt:  # asked to stop: training has saved, nothing failed
@@ -81,16 +80,14 @@ def run_job(text: str) -> int:
         if error.what == HELD:  # another study makes this run at the moment
             print(f"error: {error}", file=sys.stderr)
             return 130
-        problem = {"what": error.what, "where": error.where, "fix": error.fix}
-        code = 2
+        problem, code = error, 2
         print(f"error: {error}", file=sys.stderr)
     except Exception as error:
         traceback.print_exc()
-        problem = {"what": f"{type(error).__name__}: {error}", "where": job["out"], "fix": None}
-        code = 1
+        problem, code = UserError(f"{type(error).__name__}: {error}", where=job["out"]), 1
     else:
         return 0
-    write_json(failed, {**problem, "created": now_utc(), "command": sys.argv})
+    write_failure(job["failure"], problem, sys.argv)
     return code
 
 

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from crbench.errors import UserError, needs
-from crbench.files import write_json
-from crbench.machine import now_utc
+from crbench.study.shelf import write_failure
 
 _POLL_S = 0.2
 _GRACE_S = 120.0  # for a run that was asked to stop to write its checkpoint
@@ -106,12 +105,7 @@ def note_exit(task: RunTask, code: int) -> None:
         return
     why = " (out of memory?)" if code == -9 else ""
     what = f"killed by signal {-code}{why}" if code < 0 else f"ended with exit code {code}"
-    _write_failure(task, what, task.log)
-
-
-def _write_failure(task: RunTask, what: str, where: object) -> None:
-    problem = {"what": what, "where": str(where), "fix": None}
-    write_json(task.spec["failure"], {**problem, "created": now_utc(), "command": task.argv})
+    write_failure(task.spec["failure"], UserError(what, where=task.log), task.argv)
 
 
 class ClusterRun:
@@ -187,7 +181,8 @@ def _exit_code(task: RunTask, handle: Any) -> int:
         return int(handle.result())
     except Exception as error:
         what = f"the cluster job ended: {type(error).__name__}"
-        _write_failure(task, what, handle.paths.stderr)
+        problem = UserError(what, where=handle.paths.stderr)
+        write_failure(task.spec["failure"], problem, task.argv)
         return 1
 
 

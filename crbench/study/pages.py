@@ -226,13 +226,15 @@ def _csv_lines(table: StudyTable) -> Iterator[dict[str, Any]]:
             yield line
 
 
+def study_note(page: Path) -> str:
+    """The paragraph on what we make of a study, from ``<study>.note.md`` beside its page."""
+    note = page.with_suffix(".note.md")
+    return note.read_text(encoding="utf-8") if note.is_file() else ""
+
+
 def write_study(table: StudyTable, out: Path) -> list[Path]:
-    """Write ``<study>.md`` and ``.csv`` into ``out``; the page ends with its ``.note.md``."""
-    base = out / table.study.name
-    note = base.with_suffix(".note.md")
-    paths = [base.with_suffix(".md"), base.with_suffix(".csv")]
-    write_text(
-        paths[0], study_markdown(table, note.read_text(encoding="utf-8") if note.is_file() else "")
-    )
+    """Write ``<study>.md`` and ``.csv`` into ``out``; the page ends with its note."""
+    paths = [out / f"{table.study.name}{suffix}" for suffix in (".md", ".csv")]
+    write_text(paths[0], study_markdown(table, study_note(paths[0])))
     write_text(paths[1], study_csv(table))
     return paths

@@ -5,18 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from crbench.files import read_json, read_jsonl
 from crbench.progress import bar
 from crbench.run.folder import RunFolder
 from crbench.study.launch import RunTask, Tell
-
-
-def epochs_done(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log so far, one an epoch."""
-    log = RunFolder(run).metrics
-    return read_jsonl(log) if log.is_file() else []
 
 
 @contextlib.contextmanager
@@ -52,6 +45,7 @@ def _standing(task: RunTask) -> str:
     """Epochs done, in words: ``CR-JEPA 3/6 epochs, loss 5.731``."""
     if not task.epochs:
         return task.name
-    log = epochs_done(Path(task.spec["out"]))
-    loss = f", loss {log[-1]['loss']:.3f}" if log and "loss" in log[-1] else ""
-    return f"{task.name} {len(log)}/{task.epochs} epochs{loss}"
+    log = RunFolder(Path(task.spec["out"])).metrics
+    lines = read_jsonl(log) if log.is_file() else []  # one an epoch
+    loss = f", loss {lines[-1]['loss']:.3f}" if lines and "loss" in lines[-1] else ""
+    return f"{task.name} {len(lines)}/{task.epochs} epochs{loss}"

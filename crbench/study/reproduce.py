@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from crbench.board.tables import score_of
 from crbench.errors import UserError
 from crbench.records import Record, read_record
 from crbench.study.commands import record_steps
@@ -42,7 +44,16 @@ class Outcome:
     record: Record
     again: Record
     path: Path
-    compared: list[ScorePair]
+
+    @property
+    def compared(self) -> list[ScorePair]:
+        """The headline metrics of the record's dataset in each of its directions."""
+        pairs = []
+        for direction, metric in product(DIRECTIONS, self.record.dataset.card["headline"]):
+            old, new = (score_of(held, direction, metric) for held in (self.record, self.again))
+            if old is not None:
+                pairs.append(ScorePair(direction, metric, old.value, new.value if new else None))
+        return pairs
 
     @property
     def points(self) -> float:
@@ -107,20 +118,7 @@ def remake_record(
             where=record.dataset.name,
             fix="build it from the same source with --force, or set CRBENCH_CACHES to a new folder",
         )
-    return Outcome(record, again, target, compare_scores(record, again))
-
-
-def compare_scores(record: Record, again: Record) -> list[ScorePair]:
-    """The headline metrics of the record's dataset in each of its directions."""
-    compared = []
-    for direction in (d for d in DIRECTIONS if d in record.scores):
-        old, new = record.scores[direction], again.scores.get(direction, {})
-        compared += [
-            ScorePair(direction, metric, value.value, new[metric].value if metric in new else None)
-            for metric in record.dataset.card["headline"]
-            if (value := old.get(metric)) is not None
-        ]
-    return compared
+    return Outcome(record, again, target)
 
 
 def _run(command: Sequence[str], quiet: bool) -> None:

@@ -5,20 +5,22 @@ A run that any record already holds is not made again, whichever study or comman
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from crbench.cards import DatasetCard, MethodCard, parse
-from crbench.files import read_json
+from crbench.errors import UserError
+from crbench.files import read_json, write_json
+from crbench.machine import now_utc
 from crbench.records import Record, read_record
 from crbench.study.cards import RUNS, Job
 
 
 @dataclass
 class Shelf:
-    """Records that exist, found by card and seed, for one dataset as it is used.
+    """Records that exist, found by card and seed, for one dataset as its card uses it.
 
     ``cache_digest`` None takes the pixels of the newest record of the dataset: a table is made
     anew from committed records without the cache. Cards are compared as they parse today, so that
@@ -26,16 +28,17 @@ class Shelf:
     """
 
     dataset: DatasetCard
-    protocol: str
     cache_digest: str | None = None
     records: dict[tuple[str, int], tuple[Path, Record]] = field(default_factory=dict)
 
     def fill(self, folders: Iterable[Path]) -> Shelf:
-        """Read the records in ``folders``; those that do not exist hold none."""
+        """Read the records in ``folders`` of records and of runs; what else lies there is passed
+        over, and folders that do not exist hold none."""
         fitting = [
             (path, record)
-            for path in record_files(folders)
-            if self._fits(record := read_record(path))
+            for folder in folders
+            for path in folder.rglob("*.json")
+            if _is_record(path) and self._fits(record := read_record(path))
         ]
         fitting.sort(key=lambda item: (item[1].created, item[0].as_posix()))
         if self.cache_digest is None and fitting:
@@ -53,7 +56,7 @@ class Shelf:
         training, shown = record.training, {m: e.bands for m, e in record.modalities.items()}
         return (
             record.dataset.name == self.dataset.name
-            and record.protocol.name == self.protocol
+            and record.protocol.name == self.dataset.protocol
             and training is not None
             and training.finished
             and training.checkpoint == "last"
@@ -71,15 +74,15 @@ class Shelf:
         return self.records.get(job.key, (None, None))[0]
 
 
-def record_files(folders: Iterable[Path]) -> Iterator[Path]:
-    """Records in folders of records and of runs; what else lies there is passed over."""
-    for folder in filter(Path.is_dir, folders):
-        yield from (path for path in sorted(folder.rglob("*.json")) if _is_record(path))
-
-
 def _is_record(path: Path) -> bool:
     data = read_json(path)
     return isinstance(data, dict) and "scores" in data and "protocol" in data
+
+
+def write_failure(path: str, error: UserError, command: Sequence[str]) -> None:
+    """Keep in ``path`` (see ``Job.aside``) why a run failed."""
+    problem = {"what": error.what, "where": error.where, "fix": error.fix}
+    write_json(path, {**problem, "created": now_utc(), "command": command})
 
 
 def last_failure(job: Job, root: Path = RUNS) -> dict[str, Any] | None:

@@ -18,13 +18,13 @@ from crbench.board.tables import score_of
 from crbench.errors import UserError
 from crbench.records import Record
 from crbench.scoring.intervals import Effect, over_seeds
-from crbench.study.cards import RUNS, RowCard, StudyCard, row_jobs
+from crbench.study.cards import RUNS, Job, RowCard, StudyCard, row_jobs
 from crbench.study.shelf import Shelf, last_failure
 from crbench.words import DIRECTIONS, arrow
 
 MEAN = "mean"  # a fifth column: the mean of the four directions
 COLUMNS = (*DIRECTIONS, MEAN)
-UNSTATED = {"f1@5": "f1_item@5"}  # printed without a definition: held against the one we show
+_UNSTATED = {"f1@5": "f1_item@5"}  # printed without a definition: held against the one we show
 
 
 @dataclass
@@ -82,26 +82,29 @@ def study_table(
     benchmark = study.benchmark(card.name)
     rows, published = [], []
     for item in study.rows:
-        row = _row(item, shelf, scale, seeds, overrides, root)
+        jobs = row_jobs(item, card.name, scale, seeds, overrides, name=card.name)
+        records = {job.seed: record for job in jobs if (record := shelf.get(job))}
+        row = StudyRow(item.name, item, records, _problem(jobs, records, root))
         row.measured = {
             (column, metric): effect
             for metric in metrics
             for column in COLUMNS
             if (effect := over_seeds(list(_by_seed(row, column, metric).values())))
         }
-        found = printed(item.published or study.published, benchmark, item.printed, item.name)
-        if benchmark and item.printed and not found:
+        source = item.published or study.published
+        lines = printed(source, benchmark, item.printed, item.name)
+        if benchmark and item.printed and not lines:
             raise UserError(
                 f"row '{item.name}' finds no line of the published table by {item.printed}",
                 where=f"study card '{study.name}'",
-                fix=f"correct its 'printed' after {item.published or study.published}",
+                fix=f"correct its 'printed' after {source}",
             )
-        published += found
-        for printed_row in found:
-            metric = UNSTATED.get(printed_row.metric, printed_row.metric)
-            values = {d: v for d, v in printed_row.values.items() if v is not None}
-            if printed_row.average is not None:
-                values[MEAN] = printed_row.average
+        published += lines
+        for line in lines:
+            metric = _UNSTATED.get(line.metric, line.metric)
+            values = {d: v for d, v in line.values.items() if v is not None}
+            if line.average is not None:
+                values[MEAN] = line.average
             elif len(values) == len(DIRECTIONS):
                 values[MEAN] = round(statistics.fmean(values.values()), 6)
             row.printed |= {(d, metric): value for d, value in values.items()}
@@ -122,23 +125,17 @@ def study_table(
     )
 
 
-def _row(
-    item: RowCard,
-    shelf: Shelf,
-    scale: str | None,
-    seeds: int,
-    overrides: Sequence[str],
-    root: Path,
-) -> StudyRow:
-    name = shelf.dataset.name
-    found = row_jobs(item, name, scale, seeds, overrides, name=name)
-    records = {job.seed: record for job in found if (record := shelf.get(job))}
-    missing = [job for job in found if job.seed not in records]
-    failed = {job.seed: said for job in missing if (said := last_failure(job, root))}
-    parts = [f"seed {seed} failed: {said['what']}" for seed, said in failed.items()]
-    if unmade := [str(job.seed) for job in missing if job.seed not in failed]:
-        parts.append(f"seed {', '.join(unmade)} not run")
-    return StudyRow(item.name, item, records, "; ".join(parts))
+def _problem(jobs: Sequence[Job], records: Mapping[int, Record], root: Path) -> str:
+    """Which of a row's runs failed and why, and which were not made."""
+    parts, unmade = [], []
+    for job in jobs:
+        if job.seed in records:
+            continue
+        if failure := last_failure(job, root):
+            parts.append(f"seed {job.seed} failed: {failure['what']}")
+        else:
+            unmade.append(str(job.seed))
+    return "; ".join(parts + [f"seed {', '.join(unmade)} not run"] * bool(unmade))
 
 
 def _by_seed(row: StudyRow, column: str, metric: str) -> dict[int, float]:
@@ -183,11 +180,6 @@ def served(record: Record, sensors: Mapping[str, str]) -> str:
     return "; ".join(f"{how}: {', '.join(ds)}" for how, ds in ways.items())
 
 
-def complete(table: StudyTable) -> bool:
-    """Whether every row has all its runs."""
-    return not any(row.problem for row in table.rows)
-
-
 def study_json(table: StudyTable) -> dict[str, Any]:
     """The table as plain data; values are fractions."""
 
@@ -207,7 +199,7 @@ def study_json(table: StudyTable) -> dict[str, Any]:
         "scale": table.scale,
         "seeds": table.seeds,
         "reference": table.study.reference,
-        "complete": complete(table),
+        "complete": not any(row.problem for row in table.rows),
         "rows": [
             {
                 "name": row.name,

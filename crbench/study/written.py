@@ -7,7 +7,8 @@ from pathlib import Path
 
 from crbench.cards import load_dataset
 from crbench.errors import UserError
-from crbench.study.cards import RUNS, load_study
+from crbench.study.cards import load_study
+from crbench.study.pages import study_note
 from crbench.study.shelf import Shelf
 from crbench.study.table import StudyTable, study_table
 
@@ -15,7 +16,7 @@ from crbench.study.table import StudyTable, study_table
 def written_studies(folder: Path, records: Path) -> list[tuple[StudyTable, str]]:
     """Tables and notes of each ``<dataset>/<study>.csv`` that `crbench ablate` wrote in ``folder``,
     from the records beside it and in ``records``. None where there is no such folder."""
-    found = []
+    tables = []
     shelves: dict[Path, Shelf] = {}
     paths = sorted(folder.glob("*/*.csv"))
     paths.sort(key=lambda path: not path.name.startswith("table"))  # the paper's tables first
@@ -27,13 +28,11 @@ def written_studies(folder: Path, records: Path) -> list[tuple[StudyTable, str]]
         first = lines[0]
         card = load_dataset(first["dataset"])
         if path.parent not in shelves:
-            places = [path.parent / "records", records]
-            shelves[path.parent] = Shelf(card, card.protocol).fill(places)
+            shelves[path.parent] = Shelf(card).fill([path.parent / "records", records])
         seeds = max((int(line["n"]) for line in lines if line["n"]), default=1)
         scale = None if first["scale"] == "paper" else first["scale"]
         table = study_table(
-            load_study(first["study"]), shelves[path.parent], scale=scale, seeds=seeds, root=RUNS
+            load_study(first["study"]), shelves[path.parent], scale=scale, seeds=seeds
         )
-        note = path.with_suffix(".note.md")
-        found.append((table, note.read_text(encoding="utf-8") if note.is_file() else ""))
-    return found
+        tables.append((table, study_note(path)))
+    return tables

@@ -62,7 +62,7 @@ def test_the_committed_ablations_follow_from_the_committed_records(
     name: str, tmp_path: Path
 ) -> None:
     card = load_dataset("ben-14k-twin")
-    shelf = Shelf(card, card.protocol).fill([ABLATIONS / "records", RESULTS / "records"])
+    shelf = Shelf(card).fill([ABLATIONS / "records", RESULTS / "records"])
     nowhere = tmp_path / "runs"
     table = study_table(load_study(name), shelf, scale="tiny", seeds=3, root=nowhere)
     assert not [row.problem for row in table.rows if row.problem]

@@ -17,7 +17,7 @@ from crbench.cli.reproduce import outcome_data
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import write_json
 from crbench.records import read_record
-from crbench.study.reproduce import Outcome, compare_scores
+from crbench.study.reproduce import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "results" / "records"
@@ -90,7 +90,7 @@ def test_a_wrong_number_in_a_record_is_found(place: Path, small: Path) -> None:
     assert wrong.returncode == 1, wrong.stderr
     assert "differ by up to" in wrong.stdout and wrong.stderr == ""
     record = read_record(place / "wrong.json")
-    outcome = Outcome(record, read_record(small), small, compare_scores(record, read_record(small)))
+    outcome = Outcome(record, read_record(small), small)
     assert outcome_data(outcome, 4.0)["within_tolerance"]
     assert not outcome_data(outcome, 2.0)["within_tolerance"]
 
@@ -171,8 +171,7 @@ def test_json_of_a_missing_score_is_strict() -> None:
     record = read_record(TRAINED)
     again = record.model_copy(deep=True)
     del again.scores["ab"]
-    compared = compare_scores(record, again)
-    data = outcome_data(Outcome(record, again, TRAINED, compared), 0.5)
+    data = outcome_data(Outcome(record, again, TRAINED), 0.5)
     assert data["largest_difference_points"] is None and not data["within_tolerance"]
     json.dumps(data, allow_nan=False)
 
@@ -182,12 +181,13 @@ def test_a_score_that_is_missing_on_one_side_is_no_agreement() -> None:
     value = record.scores["ab"]["f1_item@5"].model_copy(update={"value": None})
     again = record.model_copy(deep=True)
     again.scores["ab"]["f1_item@5"] = value
-    found = Outcome(record, again, TRAINED, compare_scores(record, again))
+    found = Outcome(record, again, TRAINED)
     assert found.points == float("inf") and not found.same_scores
     del again.scores["ab"]["f1_item@5"]
-    assert Outcome(record, again, TRAINED, compare_scores(record, again)).points == float("inf")
+    assert Outcome(record, again, TRAINED).points == float("inf")
     del again.scores["ab"]
-    assert Outcome(record, again, TRAINED, compare_scores(record, again)).points == float("inf")
-    assert Outcome(record, again, TRAINED, []).points == float("inf")
-    same = Outcome(record, record, TRAINED, compare_scores(record, record))
+    assert Outcome(record, again, TRAINED).points == float("inf")
+    nothing = record.model_copy(update={"scores": {}})
+    assert Outcome(nothing, again, TRAINED).points == float("inf")
+    same = Outcome(record, record, TRAINED)
     assert same.points == 0 and same.same_scores and same.differs() == []

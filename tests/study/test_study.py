@@ -112,20 +112,20 @@ def _job(*overrides: str, seed: int = 0) -> Job:
 
 def test_a_run_that_any_record_holds_is_there() -> None:
     card = load_dataset("ben-14k-twin")
-    shelf = Shelf(card, card.protocol).fill([RESULTS / "records"])
+    shelf = Shelf(card).fill([RESULTS / "records"])
     assert all(shelf.get(job) and shelf.path(job) for job in (_job(), _job(seed=2)))
     for job in (_job("loss.sig=0.021"), _job(seed=77)):
         assert shelf.get(job) is None and shelf.path(job) is None
-    other = Shelf(card, card.protocol, cache_digest="0" * 64).fill([RESULTS / "records"])
+    other = Shelf(card, cache_digest="0" * 64).fill([RESULTS / "records"])
     assert other.get(_job()) is None
     normalised = card.model_copy(update={"normalise": "published"})
-    assert not Shelf(normalised, card.protocol).fill([RESULTS / "records"]).records
+    assert not Shelf(normalised).fill([RESULTS / "records"]).records
 
 
 @pytest.mark.parametrize("changed", [{"finished": False}, {"checkpoint": "best"}])
 def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, object]) -> None:
     card = load_dataset("ben-14k-twin")
-    whole = Shelf(card, card.protocol).fill([RESULTS / "records"]).get(_job())
+    whole = Shelf(card).fill([RESULTS / "records"]).get(_job())
     assert whole is not None and whole.training is not None
     training = whole.training.model_copy(update=changed)
     for name, record in (
@@ -136,7 +136,7 @@ def test_a_run_that_is_not_whole_is_to_run(tmp_path: Path, changed: dict[str, ob
         path.parent.mkdir()
         path.write_text(record.model_dump_json())
     for name, there in (("whole", True), ("part", False)):
-        shelf = Shelf(card, card.protocol).fill([tmp_path / name])
+        shelf = Shelf(card).fill([tmp_path / name])
         assert (shelf.get(_job()) is not None) == there
 
 

@@ -26,7 +26,7 @@ OFF = ("loss.uni=0.0", "loss.sig=0.0")
 def shelf(make_record: Callable[..., Record]) -> Shelf:
     """Table S2(a) with three seeds of its reference row and of 'pred + cross'."""
     card = load_dataset("ben-14k-twin")
-    found = Shelf(card, card.protocol)
+    found = Shelf(card)
     for seed, (whole, less) in enumerate([(0.70, 0.60), (0.72, 0.65), (0.74, 0.64)]):
         for overrides, value in (((), whole), (OFF, less)):
             record = make_record(
