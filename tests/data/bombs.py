@@ -102,7 +102,7 @@ def bombs(shape: tuple[int, int, int], dtype: str, other: Path) -> dict[str, tup
         "other.tif": (vrt, "its content is no TIFF"),
         "path.tif": (f"/vsisubfile/0_100,{other}".encode(), "its content is no TIFF"),
         "start.tif": (b"II*\0" + vrt, "not a readable image (image.tif: TIFF"),
-        "bomb.png": (png(SIDE, SIDE), "far more pixels than an image has"),
+        "bomb.png": (png(SIDE, SIDE), "exceeds limit of"),
         "large.png": (png(9000, 9000, 2), "the image is 3×9000×9000 uint8, the card says"),
         "text.png": (b"no picture", "its content is no PNG or JPEG"),
         "tiff.jpg": (tiff(4, 4, zeros), "its content is no PNG or JPEG"),

@@ -25,7 +25,7 @@ _BUILT_IN = {
     "eurosat-wald": "crbench.data.sources.eurosat_wald:open_eurosat_wald",
     "ben14k": "crbench.data.sources.bigearthnet.source:open_bigearthnet",
     "cbrsir-vs": "crbench.data.sources.user.folders:open_folders",
-    "dsrsid": "crbench.data.sources.dsrsid:open_dsrsid",
+    "dsrsid": "crbench.data.sources.user.hdf5:open_hdf5_pairs",
     "hdf5": "crbench.data.sources.user.hdf5:open_hdf5_pairs",
     "torchgeo": "crbench.data.sources.user.geo:open_torchgeo",
     "folders": "crbench.data.sources.user.folders:open_folders",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 import numpy as np
 
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import damage_named, file_fingerprint, find_folder, split_by_hash
+from crbench.data.sources.raw import damage_named, file_fingerprint, find_folder
+from crbench.data.sources.user import splits
 from crbench.errors import UserError
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -33,13 +35,11 @@ class _WaldTable(Strict):
 def open_eurosat_wald(card: DatasetCard, source_dir: Path | None) -> Source:
     """All images of the tar, by class and name; ids are the file names without ending."""
     table = parse(_WaldTable, card.source, where=f"{card.name}, [source]")
-    if abs(sum(table.shares.values()) - 1) > 1e-9 or min(table.shares.values()) <= 0:
-        raise UserError("the shares do not sum to 1", where=f"{card.name}, source.shares")
     path = sorted(find_folder(card, source_dir, table.folder, "*.tar").glob("*.tar"))[0]
     with damage_named("not a whole tar", path, tarfile.TarError, EOFError, fix="get it again"):
         archive = tarfile.open(path, "r:")  # noqa: SIM115 - stays open while the source is read
-        jpegs = (member for member in archive.getmembers() if member.name.endswith(".jpg"))
-        members = sorted(jpegs, key=lambda member: member.name)
+        files = [member for member in archive.getmembers() if member.isfile()]
+    members = sorted((m for m in files if m.name.endswith(".jpg")), key=lambda m: m.name)
     classes = card.labels.classes
     names = [PurePosixPath(member.name) for member in members]
     if strange := [str(name) for name in names if name.parent.name not in classes]:
@@ -49,11 +49,9 @@ def open_eurosat_wald(card: DatasetCard, source_dir: Path | None) -> Source:
             fix=f"classes: {', '.join(classes)}",
         )
     ids = [name.stem for name in names]
-    split: dict[str, str] = {}
-    for kind in classes:
-        of_class = [name.stem for name in names if name.parent.name == kind]
-        split.update(split_by_hash(of_class, table.shares, table.seed))
     labels = np.array([classes.index(name.parent.name) for name in names], dtype=np.int64)
+    rule = {"seed": table.seed, "shares": table.shares}
+    split, words = splits.draw(rule, ids, labels, card.name)
 
     def read(start: int, stop: int) -> Block:
         pairs = [wald_pair(_decode(archive, member, path)) for member in members[start:stop]]
@@ -62,12 +60,13 @@ def open_eurosat_wald(card: DatasetCard, source_dir: Path | None) -> Source:
 
     return Source(
         ids=ids,
-        split=[split[name] for name in ids],
+        split=split,
         read=read,
         description=f"{len(ids)} EuroSAT RGB images, Wald-simulated: luminance {_SIDE} px, "
         f"colour {_SIDE // _FACTOR} px",
         fingerprint=f"eurosat-wald 1 {file_fingerprint([path])}",
         rows_per_block=256,
+        notes=[words],
         resampling=f"area average of {_FACTOR} × {_FACTOR} pixels, rounded (b)",
     )
 
@@ -78,9 +77,7 @@ def _decode(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> np
 
     what, kinds = f"'{member.name}' cannot be read", (OSError, tarfile.TarError, SyntaxError)
     with damage_named(what, path, *kinds, fix=None):
-        handle = archive.extractfile(member)
-        if handle is None:
-            raise OSError("not a file")
+        handle = cast(IO[bytes], archive.extractfile(member))
         image = np.asarray(Image.open(io.BytesIO(handle.read())).convert("RGB"))
     if image.shape != (_SIDE, _SIDE, 3):
         raise UserError(f"'{member.name}' is {image.shape}, expected 64 × 64 × 3", where=path)

@@ -54,6 +54,9 @@ def open_landsat7(card: DatasetCard, source_dir: Path | None) -> Source:
     train = [name for name, part in zip(ids, split, strict=True) if part == "train"]
     parts = split_by_hash(train, shares, table.seed)
     files = [folder / f"{number}_{which}.mat" for number in numbers for which in _IMAGES]
+    if absent := [path for path in files if not path.is_file()]:
+        what = "a file of a scene is missing"
+        raise UserError(what, where=absent[0], fix="complete the folder")
 
     @lru_cache(maxsize=2)
     def scene(k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,17 +75,10 @@ def open_landsat7(card: DatasetCard, source_dir: Path | None) -> Source:
         split=[parts.get(name, part) for name, part in zip(ids, split, strict=True)],
         read=read,
         description=f"{len(numbers)} Landsat-7 scenes of FuseBox, {_GRID} × {_GRID} tiles each",
-        fingerprint=f"landsat7 1 {_fingerprint(files)}",
+        fingerprint=f"landsat7 1 {file_fingerprint(files)}",
         rows_per_block=_GRID * _GRID,
         groups=[f"scene{numbers[k]:02d}" for k, _, _ in tiles],
     )
-
-
-def _fingerprint(files: list[Path]) -> str:
-    for path in files:
-        if not path.is_file():
-            raise UserError("a file of a scene is missing", where=path, fix="complete the folder")
-    return file_fingerprint(files)
 
 
 def _load(path: Path, which: str) -> np.ndarray:

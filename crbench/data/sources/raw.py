@@ -1,4 +1,4 @@
-"""What sources of real data share: where they lie, how much is read at once, splits by hash."""
+"""What sources of real data share: where they lie, how much is read at once, what is refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from crbench.cards import PACKAGE, DatasetCard
+from crbench.cards import PACKAGE, DatasetCard, ModalityCard
 from crbench.data.cache.reading import brief
 from crbench.errors import UserError
 from crbench.files import sha256_json
@@ -39,6 +40,22 @@ def find_folder(card: DatasetCard, source_dir: Path | None, folder: str, probe: 
     )
 
 
+def named_source(card: DatasetCard, source_dir: Path | None) -> Path:
+    """The file or folder that --source names; where there is none, a UserError."""
+    if source_dir is None or not source_dir.exists():
+        raise UserError(
+            f"the raw data of {card.name} are {'not there' if source_dir else 'needed'}",
+            where=source_dir,
+            fix=how_to_get(card),
+        )
+    return source_dir
+
+
+def how_to_get(card: DatasetCard) -> str:
+    """The next step of who does not have the raw data, or not where they were looked for."""
+    return f"get them ({card.where}), then: crbench cache build {card.name} --source DIR"
+
+
 @contextlib.contextmanager
 def damage_named(
     what: str, where: object, *kinds: type[Exception], fix: str | None = "get the file again"
@@ -51,6 +68,30 @@ def damage_named(
         raise
     except kinds as error:
         raise UserError(f"{what} ({brief(error)})", where=where, fix=fix) from error
+
+
+def shape_in_words(shape: Sequence[int], dtype: object) -> str:
+    """Shape and dtype in words, ``"3×64×64 uint8"``."""
+    return f"{'×'.join(map(str, shape))} {dtype}"
+
+
+def other_than_card(
+    what: str,
+    array: Any,
+    modality: ModalityCard,
+    *,
+    where: object,
+    fix: str = "correct the card's bands, size or dtype, or mend the data",
+    why: str = "",
+) -> UserError:
+    """An error for an image, or for an array of them, of another shape or dtype than the card's."""
+    wanted = (len(modality.bands), *modality.size)
+    return UserError(
+        f"{what} is {shape_in_words(array.shape, array.dtype)}{why}, the card says "
+        f"{modality.name} is {shape_in_words(wanted, modality.dtype)}",
+        where=where,
+        fix=fix,
+    )
 
 
 def bytes_of_pair(card: DatasetCard) -> int:
@@ -74,6 +115,12 @@ def numbered(name: str, count: int, digits: int = 1) -> list[str]:
 def counted(numbers: Mapping[str, int]) -> str:
     """``"forest 1,200, river 800"``."""
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+
+
+def some(texts: Sequence[str], most: int = 5) -> str:
+    """The first of ``texts``, and how many more there are."""
+    more = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def file_fingerprint(paths: Iterable[Path]) -> str:

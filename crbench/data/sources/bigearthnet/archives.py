@@ -10,6 +10,7 @@ compared, and a file's name is that of a patch, which leads nowhere else.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from crbench.data.sources.bigearthnet.layouts import JSON, Layout, PatchFiles, by_name
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
@@ -30,6 +31,7 @@ from crbench.progress import bar
 _RESTS = (JSON, *(f"_{name}.tif" for name in FACTORS))
 _FILE_NAME = re.compile(rf"(?:{S2_NAME.pattern}|{S1_NAME.pattern})(?:{'|'.join(_RESTS)})")
 _FROM_PUBLISHER = "get the archive from its publisher"
+_DAMAGED = "a header is damaged, or its end is missing"
 _MAX_FILE = 2**20  # a band has 58 kB, its metadata 1 kB: more is no patch
 
 
@@ -78,27 +80,24 @@ def _write_whole(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
-class _Watched:
-    """A stream that knows how far it was read and where its last byte other than zero stood."""
+class _Member(tarfile.TarInfo):
+    """A header. ``tarfile`` takes one that is damaged or missing for the end, which is of zeros."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.position = 0
-        self.content_end = 0
-
-    def read(self, size: int) -> bytes:
-        chunk = self._file.read(size)
-        if content := len(chunk.rstrip(b"\0")):
-            self.content_end = self.position + content
-        self.position += len(chunk)
-        return chunk
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):
+                raise
+            raise tarfile.ReadError(_DAMAGED) from error
 
 
 def _stream(archive: Path, root: Path, keep: Callable[[str], bool], quiet: bool) -> None:
     """Write the wanted files of one archive that are not in ``root`` yet, and check it to its end.
 
-    ``gzip`` checks lengths and sums, which ``tarfile`` on its own does not, and an archive must
-    end as archives do: a header that is damaged looks to ``tarfile`` like an end.
+    ``gzip`` checks lengths and sums, which ``tarfile`` on its own does not. Behind the end there
+    may be nothing but zeros.
     """
     with damage_named("cannot read this archive", archive, OSError, fix=None):
         raw = open(archive, "rb")  # noqa: SIM115 - closed below
@@ -110,9 +109,9 @@ def _stream(archive: Path, root: Path, keep: Callable[[str], bool], quiet: bool)
         shown.note = lambda: f"{kept:,} files kept"
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        watched = _Watched(cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw))
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=raw), 2**20) if packed else raw
         try:
-            with tarfile.open(fileobj=cast(IO[bytes], watched), mode="r|", bufsize=2**20) as tar:
+            with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as tar:
                 while (member := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined]  # else it keeps millions
                     last = f"'{member.name}'"
@@ -130,11 +129,9 @@ def _stream(archive: Path, root: Path, keep: Callable[[str], bool], quiet: bool)
                     path = root / patch / f"{patch}{rest}"
                     if not path.is_file() or path.stat().st_size != member.size:
                         _write_whole(path, cast(IO[bytes], tar.extractfile(member)).read())
-                end = tar.offset
-            while watched.read(2**20):
-                pass
-            if watched.content_end > end or watched.position < end + tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("a header is damaged, or its end is missing")
+            while tail := stream.read(2**20):
+                if tail.strip(b"\0"):
+                    raise tarfile.ReadError(_DAMAGED)
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(
                 f"this archive is damaged or cut, at or after {last} ({error})",

@@ -9,25 +9,21 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from crbench.cards import DatasetCard
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
-from crbench.data.sources.raw import damage_named
+from crbench.data.sources.raw import damage_named, how_to_get, named_source
 from crbench.errors import UserError, needs
 
 _COMPLETE = "complete the folder"
 JSON = "_labels_metadata.json"
 _PACKAGED = "benv1_14k_dataset_master_labels.csv"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
-_GET = (
-    "get BigEarthNet-v1.0.tar.gz and BigEarthNet-S1-v1.0.tar.gz from https://bigearth.net into one "
-    "folder (unpacked v1, v2 with metadata.parquet, and the packaged benv1_14k do as well), then: "
-    "crbench cache build {card} --source FOLDER"
-)
 
 
 @dataclass(frozen=True)
@@ -88,44 +84,38 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
 
-def find_layout(source_dir: Path | None, card: str) -> Layout | list[Path]:
+def find_layout(card: DatasetCard, source_dir: Path | None) -> Layout | list[Path]:
     """The layout of a folder, or the archives that must be read first.
 
     A folder that holds none, or more than one, is a UserError that says what was looked for.
     """
-    if source_dir is None:
-        raise UserError(
-            "the raw data of BigEarthNet are needed: name their folder with --source",
-            where=card,
-            fix=_GET.format(card=card),
-        )
-    if source_dir.is_file():
-        return [source_dir]
-    if not source_dir.is_dir():
-        raise UserError("no such folder", where=source_dir, fix="give the folder of the raw data")
-    folders = [source_dir, *_children(source_dir)]
-    fitting = [(folder, [form for form in FORMS if form[1](folder)]) for folder in folders]
-    sets = [(folder, forms[0]) for folder, forms in fitting if forms]
-    if len(sets) > 1:
-        named = "; ".join(f"{form[0]} in {folder}" for folder, form in sets)
+    source = named_source(card, source_dir)
+    if source.is_file():
+        return [source]
+    layouts = {
+        folder: layout
+        for folder in (source, *_children(source))
+        if (layout := _packaged(folder) or _v2(folder) or _v1(folder))
+    }
+    if len(layouts) > 1:
+        named = "; ".join(f"{layout.title} in {folder}" for folder, layout in layouts.items())
         raise UserError(
             f"more than one set of raw data is here: {named}",
-            where=source_dir,
+            where=source,
             fix="name one of these folders with --source",
         )
-    if sets:
-        folder, form = sets[0]
-        return form[2](folder)
-    files = sorted(path for path in source_dir.iterdir() if path.name.endswith(_ARCHIVES))
+    if layouts:
+        return next(iter(layouts.values()))
+    files = sorted(path for path in source.iterdir() if path.name.endswith(_ARCHIVES))
     if files:
         return files
     hint = "v2 is published as .tar.zst: unpack both archives beside metadata.parquet, or "
-    v2 = any(source_dir.glob("*.tar.zst"))
+    v2 = any(source.glob("*.tar.zst"))
     raise UserError(
         "no raw data of BigEarthNet are here: neither patch folders with both sensors, nor "
         f"metadata.parquet, {_PACKAGED} or {', '.join(_ARCHIVES)} archives",
-        where=source_dir,
-        fix=(hint if v2 else "") + _GET.format(card=card),
+        where=source,
+        fix=(hint if v2 else "") + how_to_get(card),
     )
 
 
@@ -151,11 +141,6 @@ def _patch_root(parent: Path, name: re.Pattern[str]) -> Path | None:
     return None
 
 
-def _v1_roots(folder: Path) -> dict[str, Path] | None:
-    roots = {"S2": _patch_root(folder, S2_NAME), "S1": _patch_root(folder, S1_NAME)}
-    return {key: root for key, root in roots.items() if root} if all(roots.values()) else None
-
-
 def by_name(names: Iterable[str], where: object) -> dict[str, str]:
     """Names on disk by id; a patch that lies there under both spellings is a UserError."""
     disk: dict[str, str] = {}
@@ -177,12 +162,17 @@ def _listed(roots: Mapping[str, Path], where: Path) -> tuple[PatchFiles, dict[st
     return PatchFiles({sensor: [root] for sensor, root in roots.items()}), by_name(names, where)
 
 
-def _v1(folder: Path) -> Layout:
-    return Layout("BigEarthNet v1, folders", *_listed(_v1_roots(folder) or {}, folder))
+def _v1(folder: Path) -> Layout | None:
+    s1, s2 = _patch_root(folder, S1_NAME), _patch_root(folder, S2_NAME)
+    if s1 is None or s2 is None:
+        return None
+    return Layout("BigEarthNet v1, folders", *_listed({"S1": s1, "S2": s2}, folder))
 
 
-def _packaged(folder: Path) -> Layout:
+def _packaged(folder: Path) -> Layout | None:
     path = folder / _PACKAGED
+    if not path.is_file():
+        return None
     what = "not a readable table of labels: its columns are S1_ID, S2_ID, S1_Labels, S2_Labels"
     kinds = (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error)
     pairs, labels = {}, {}
@@ -195,8 +185,10 @@ def _packaged(folder: Path) -> Layout:
     return Layout("packaged BEN-14K", *stored, pairs=pairs, labels=labels)
 
 
-def _v2(folder: Path) -> Layout:
+def _v2(folder: Path) -> Layout | None:
     path = folder / "metadata.parquet"
+    if not path.is_file():
+        return None
     with needs("parquet", "reading metadata.parquet", where=path):
         import pyarrow.parquet as pq
     what = "not a readable table of BigEarthNet v2"
@@ -220,11 +212,3 @@ def _v2(folder: Path) -> Layout:
             "compare with those on v1"
         ],
     )
-
-
-# What it is called, what shows it, how it is opened; a folder is of the first form that it shows.
-FORMS: tuple[tuple[str, Callable[[Path], object], Callable[[Path], Layout]], ...] = (
-    ("packaged BEN-14K", lambda folder: (folder / _PACKAGED).is_file(), _packaged),
-    ("BigEarthNet v2", lambda folder: (folder / "metadata.parquet").is_file(), _v2),
-    ("BigEarthNet v1", _v1_roots, _v1),
-)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ from crbench.data.sources.bigearthnet.members import (
     canonical,
     ground,
     position,
+    shipped,
     splits,
     wanted,
 )
-from crbench.data.sources.raw import damage_named
+from crbench.data.sources.raw import damage_named, some
 from crbench.errors import UserError
 from crbench.files import sha256_json
 
-_SHOWN = 5  # missing patches named one by one
 _SENSORS = {"a": "S1", "b": "S2"}
 
 
@@ -44,23 +43,12 @@ class _Ben14kTable(Strict):
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """Pairs to read, in the cache's order, and what was not there."""
-
-    ids: list[str]
-    s1: list[str]
-    bytes: list[int]
-    missing: list[str]
-    notes: list[str]
-
-
 def open_bigearthnet(card: DatasetCard, source_dir: Path | None) -> Source | Packed:
     """The pairs that the card asks for, from folders, or from archives that are streamed once."""
     table = parse(_Ben14kTable, card.source, where=f"{card.name}, [source]")
     _check_card(card)
     want = wanted(table.members, table.members_sha256)
-    raw = find_layout(source_dir, card.name)
+    raw = find_layout(card, source_dir)
     if isinstance(raw, Layout):
         return _assemble(card, table, want, raw)
 
@@ -110,76 +98,69 @@ def _keep(want: Wanted | None) -> Any:
 def _assemble(
     card: DatasetCard, table: _Ben14kTable, want: Wanted | None, layout: Layout
 ) -> Source:
-    chosen = _choose(card, want, layout)
-    if chosen.missing and not table.allow_missing:
-        raise _missing_error(chosen, layout)
-    known = wanted(SHIPPED) if want is None else want
-    assert known is not None
-    read = _reader(card, layout, chosen)
-    split = splits(chosen.ids, known.split, table.seed)
-    total = len(chosen.ids) + len(chosen.missing)
-    text = f"{len(chosen.ids):,} pairs, all that were found"
-    if want is not None:
-        text = f"{len(chosen.ids):,} of {total:,} pairs of {want.title}"
-        text += f", {len(chosen.missing):,} missing"
-    if chosen.missing:
-        text += f", among them {', '.join(chosen.missing[:_SHOWN])}"
-    notes = [f"layout: {layout.title}", text, *chosen.notes, *layout.notes]
-    if drawn := sum(name not in known.split for name in chosen.ids):
+    everything = sorted(name for name in layout.disk if name.startswith("S2"))
+    asked_for = everything if want is None else want.ids
+    partners = _partners(asked_for, want, layout)
+    sizes = _whole_pairs(card, asked_for, partners, layout)
+    ids, s1 = list(sizes), [partners[name] for name in sizes]
+    missing = [name for name in asked_for if name not in sizes]
+    notes = [f"layout: {layout.title}", *layout.notes]
+    if want is None:
+        notes.append(f"{len(ids):,} pairs, all that are whole")
+        if missing:
+            what = f"{len(missing):,} Sentinel-2 patches lack a band, labels or their partner"
+            notes.append(f"{what}: {some(missing)}")
+        known, missing = shipped().split, []  # nobody asked for these
+    else:
+        known, total = want.split, len(asked_for)
+        if missing and not table.allow_missing:
+            raise UserError(
+                f"{len(missing):,} of {total:,} patches are missing or lack a file: "
+                f"{some(missing)}",
+                where=layout.title,
+                fix="complete the raw data, or go on without these: --allow-missing",
+            )
+        notes.append(f"{len(ids):,} of {total:,} pairs of {want.title}, {len(missing):,} missing")
+        if missing:
+            notes.append(f"missing: {some(missing)}")
+        if other := sum(want.s1.get(name, partners[name]) != partners[name] for name in ids):
+            notes.append(f"{other:,} pairs join another Sentinel-1 patch than the list says")
+    if drawn := sum(name not in known for name in ids):
         notes.append(f"{drawn:,} of them are in no list: split drawn by hash of the id")
     return Source(
-        ids=chosen.ids,
-        split=split,
-        read=read,
-        description=f"{len(chosen.ids):,} pairs of BigEarthNet ({layout.title})",
-        fingerprint=f"ben14k 1 {sha256_json([layout.title, chosen.s1, chosen.bytes])}",
+        ids=ids,
+        split=splits(ids, known, table.seed),
+        read=_reader(card, layout, ids, s1),
+        description=f"{len(ids):,} pairs of BigEarthNet ({layout.title})",
+        fingerprint=f"ben14k 1 {sha256_json([layout.title, s1, list(sizes.values())])}",
         rows_per_block=32,
         notes=notes,
         resampling=tiff.RESAMPLING,
-        groups=[ground(*pair) for pair in zip(chosen.ids, chosen.s1, strict=True)],
-        missing=len(chosen.missing),
+        groups=list(map(ground, ids, s1)),
+        missing=len(missing),
     )
 
 
-def _choose(card: DatasetCard, want: Wanted | None, layout: Layout) -> _Chosen:
-    """Whole pairs that are there: every band of both patches, and the labels."""
+def _whole_pairs(
+    card: DatasetCard, ids: Iterable[str], partners: Mapping[str, str], layout: Layout
+) -> dict[str, int]:
+    """Bytes of each pair that is there whole: every band of both patches, and the labels."""
     rests = {
         sensor: {f"_{name}.tif" for name in card.modality(which).bands}
         for which, sensor in _SENSORS.items()
     }
     if layout.labels is None:
         rests["S2"].add(JSON)
-    s2 = [name for name in layout.disk if name.startswith("S2")]
-    ids = sorted(s2) if want is None else want.ids
-    partners = _partners(ids, want, layout)
-    chosen = _Chosen([], [], [], [], [])
+    sizes = {}
     for name in ids:
-        size = 0
-        if layout.labels is not None and name not in layout.labels:
-            chosen.missing.append(name)
-            continue
-        for patch, sensor in ((name, "S2"), (partners.get(name, ""), "S1")):
-            files = layout.store.files(layout.disk[patch]) if patch in layout.disk else {}
-            if not rests[sensor] <= files.keys():
-                break
-            size += sum(files[rest] for rest in rests[sensor])
-        else:
-            chosen.ids.append(name)
-            chosen.s1.append(partners[name])
-            chosen.bytes.append(size)
-            continue
-        chosen.missing.append(name)
-    if want is None and chosen.missing:  # nobody asked for these
-        text = f"{len(chosen.missing):,} Sentinel-2 patches lack a band, labels or their partner"
-        chosen.notes.append(f"{text}, among them {', '.join(chosen.missing[:_SHOWN])}")
-        chosen.missing.clear()
-    if want is not None:
-        other = sum(
-            want.s1.get(name, s1) != s1 for name, s1 in zip(chosen.ids, chosen.s1, strict=True)
-        )
-        if other:
-            chosen.notes.append(f"{other:,} pairs join another Sentinel-1 patch than the list says")
-    return chosen
+        files = {
+            sensor: layout.store.files(layout.disk[patch]) if patch in layout.disk else {}
+            for sensor, patch in (("S1", partners.get(name, "")), ("S2", name))
+        }
+        labelled = layout.labels is None or name in layout.labels
+        if labelled and all(rests[sensor] <= files[sensor].keys() for sensor in files):
+            sizes[name] = sum(files[sensor][rest] for sensor in files for rest in rests[sensor])
+    return sizes
 
 
 def _partners(ids: Sequence[str], want: Wanted | None, layout: Layout) -> dict[str, str]:
@@ -210,18 +191,7 @@ def _json(layout: Layout, patch: str) -> dict[str, Any]:
     return metadata
 
 
-def _missing_error(chosen: _Chosen, layout: Layout) -> UserError:
-    total = len(chosen.ids) + len(chosen.missing)
-    more = ", …" if len(chosen.missing) > _SHOWN else ""
-    return UserError(
-        f"{len(chosen.missing):,} of {total:,} patches are missing or lack a file: "
-        f"{', '.join(chosen.missing[:_SHOWN])}{more}",
-        where=layout.title,
-        fix="complete the raw data, or go on without these: --allow-missing",
-    )
-
-
-def _reader(card: DatasetCard, layout: Layout, chosen: _Chosen) -> Any:
+def _reader(card: DatasetCard, layout: Layout, ids: list[str], partners: list[str]) -> Any:
     table = classes_of_names()
     store, disk = layout.store, layout.disk
 
@@ -260,9 +230,9 @@ def _reader(card: DatasetCard, layout: Layout, chosen: _Chosen) -> Any:
         return multi_hot(map(str, names), table, card.labels.classes, where=where)
 
     def read(start: int, stop: int) -> Block:
-        ids, s1 = chosen.ids[start:stop], chosen.s1[start:stop]
+        s1, s2 = partners[start:stop], ids[start:stop]
         with tiff.reading():
-            a, b = images(card.a, s1), images(card.b, ids)
-        return Block(a, b, np.stack([labels(*pair) for pair in zip(ids, s1, strict=True)]))
+            a, b = images(card.a, s1), images(card.b, s2)
+        return Block(a, b, np.stack(list(map(labels, s2, s1))))
 
     return read

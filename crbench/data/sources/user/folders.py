@@ -1,12 +1,11 @@
 """Pairs of image files as a source: CBRSIR_VS, EuroSAT with its SAR partner, a user's own.
 
-Layouts: class folders in each modality's folder, list files, or a CSV table; see ``labels.py``.
+Layouts: class folders in each modality's folder, list files, or a CSV table: ``label_files.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,19 +15,10 @@ from pydantic import Field
 from crbench.cards import DatasetCard, Strict, parse
 from crbench.data.cache.reading import class_counts
 from crbench.data.sources import Block, Source
-from crbench.data.sources.raw import counted, pairs_at_once
+from crbench.data.sources.raw import counted, named_source, pairs_at_once, shape_in_words, some
 from crbench.data.sources.user import splits
-from crbench.data.sources.user.image_folders import (
-    files_by_key,
-    formats,
-    modality_folders,
-)
-from crbench.data.sources.user.images import (
-    opened_image,
-    read_image_file,
-    room,
-    shape_and_dtype,
-)
+from crbench.data.sources.user.image_folders import files_by_key, formats, modality_folders
+from crbench.data.sources.user.images import opened_image, read_image_file, room
 from crbench.data.sources.user.label_files import (
     Labels,
     from_csv,
@@ -39,8 +29,6 @@ from crbench.data.sources.user.label_files import (
 from crbench.errors import UserError
 from crbench.files import sha256_json
 from crbench.words import MODALITIES
-
-_SHOWN = 5  # unpaired files named one by one
 
 
 class _FoldersTable(Strict):
@@ -62,16 +50,6 @@ class _FoldersTable(Strict):
     allow_missing: bool = False
 
 
-@dataclass(frozen=True)
-class _MatchedFiles:
-    """Files of each modality by key, keys of whole pairs in order, and what is not whole."""
-
-    files: dict[str, dict[str, Path]]
-    keys: list[str]
-    lacking: list[str]
-    unlisted: int
-
-
 def open_folders(card: DatasetCard, source_dir: Path | None) -> Source:
     """All pairs under ``source_dir``; ids are the files' stems, with folders where stems repeat.
 
@@ -79,7 +57,10 @@ def open_folders(card: DatasetCard, source_dir: Path | None) -> Source:
     ``allow_missing`` the unpaired are left out and counted.
     """
     table = parse(_FoldersTable, card.source, where=f"{card.name}, [source]")
-    root = _root(card, source_dir)
+    root = named_source(card, source_dir)
+    if not root.is_dir():
+        fix = "unpack the images and name their folder"
+        raise UserError("an archive or another file", where=root, fix=fix)
     folders = modality_folders(root, card, {"a": table.a, "b": table.b})
     files: dict[str, dict[str, Path]] = {
         which: files_by_key(
@@ -87,67 +68,60 @@ def open_folders(card: DatasetCard, source_dir: Path | None) -> Source:
         )
         for which in MODALITIES
     }
-    labels = _labels(card, table, root, files)
-    pairs = _paired(files, labels)
-    _check_pairs(pairs, table, root)
-    keys = pairs.keys
-    classes = labels.array(keys, card.labels)
+    labels = _labels(card, table, root, sorted({*files["a"], *files["b"]}))
+    keys, lacking = _whole_pairs(files, sorted(labels.keys), table.allow_missing, root)
+    classes = labels.array(keys)
     ids = [PurePosixPath(key).name for key in keys]
     if len(set(ids)) != len(ids):
         ids = keys
-    notes = [*_found(card, folders, root, pairs, labels), *labels.notes]
-    if pairs.lacking:
-        notes.append(f"{len(pairs.lacking):,} pairs are not whole: {_some(pairs.lacking)}")
-    if pairs.unlisted:
-        notes.append(f"{pairs.unlisted:,} files are in no list and left aside")
+    notes = [f"layout: {labels.layout}, {len(keys):,} pairs"]
+    for which in MODALITIES:
+        modality, folder = card.modality(which), folders[which].relative_to(root).as_posix()
+        with opened_image(files[which][keys[0]], most=room(modality)) as image:
+            first = shape_in_words(image.shape, image.dtype)
+        forms = formats(files[which])
+        notes.append(f"{which} = {modality.name}: {folder}/, {forms}, the first is {first}")
+    notes += labels.notes
+    if lacking:
+        notes.append(f"{len(lacking):,} pairs are not whole: {some(lacking)}")
+    if unlisted := sum(len(files[which].keys() - set(labels.keys)) for which in MODALITIES):
+        notes.append(f"{unlisted:,} files are in no list and left aside")
     if classes is not None:
-        notes.append(_classes_note(card, classes, root))
+        numbers = class_counts(card, classes)
+        if 0 in numbers.values():
+            raise UserError(
+                f"no pair is of class '{min(numbers, key=numbers.__getitem__)}'",
+                where=root,
+                fix="complete the images, or leave the class out of the card",
+            )
+        notes.append(f"classes: {counted(numbers)}")
     if labels.split:
-        split = [labels.split[key] for key in keys]
-        notes.append("split from the table")
+        split, words = [labels.split[key] for key in keys], "split from the table"
     else:
         split, words = splits.draw(table.split, ids, classes, card.name)
-        notes.append(words)
-    chosen: dict[str, list[Path]] = {
-        which: [files[which][key] for key in keys] for which in MODALITIES
-    }
+    notes.append(words)
+    chosen = {which: [files[which][key] for key in keys] for which in MODALITIES}
 
     def read(start: int, stop: int) -> Block:
         a, b = (
-            np.stack(
-                [read_image_file(path, card.modality(which)) for path in chosen[which][start:stop]]
-            )
+            [read_image_file(path, card.modality(which)) for path in chosen[which][start:stop]]
             for which in MODALITIES
         )
-        return Block(a, b, None if classes is None else classes[start:stop])
+        return Block(np.stack(a), np.stack(b), None if classes is None else classes[start:stop])
 
     return Source(
         ids=ids,
         split=split,
         read=read,
         description=f"{len(ids):,} pairs of files, {labels.layout}",
-        fingerprint=f"folders 1 {_fingerprint(root, chosen, classes)}",
+        fingerprint=f"folders 1 {_fingerprint(root, [*chosen['a'], *chosen['b']], classes)}",
         rows_per_block=pairs_at_once(card),
         notes=notes,
-        missing=len(pairs.lacking),
+        missing=len(lacking),
     )
 
 
-def _root(card: DatasetCard, source_dir: Path | None) -> Path:
-    if source_dir is None:
-        raise UserError(
-            f"where the images of {card.name} lie is not said",
-            fix=f"get them ({card.where}), then --source DIR",
-        )
-    if not source_dir.is_dir():
-        what = "an archive or another file" if source_dir.exists() else "no such folder"
-        raise UserError(what, where=source_dir, fix="unpack the images and name their folder")
-    return source_dir
-
-
-def _labels(
-    card: DatasetCard, table: _FoldersTable, root: Path, files: dict[str, dict[str, Path]]
-) -> Labels:
+def _labels(card: DatasetCard, table: _FoldersTable, root: Path, keys: list[str]) -> Labels:
     paths = [root / (table.labels or "labels.csv")]
     if table.labels and not paths[0].is_file():
         paths = [] if Path(table.labels).is_absolute() else sorted(root.glob(table.labels))
@@ -158,77 +132,32 @@ def _labels(
     if not table.labels:
         top = len(card.labels.classes)
         paths = [p for p in sorted(root.glob("*.txt")) if top and looks_like_list(p, top)]
-    if paths:
-        return from_lists(paths, card.labels)
-    return from_folders(sorted({*files["a"], *files["b"]}), card.labels, root)
+    return from_lists(paths, card.labels) if paths else from_folders(keys, card.labels, root)
 
 
-def _paired(files: dict[str, dict[str, Path]], labels: Labels) -> _MatchedFiles:
-    a, b = files["a"], files["b"]
-    everything = sorted({*a, *b})
-    wanted = sorted(labels.classes) if labels.listed else everything
-    lacking = []
-    for key in wanted:
-        sides = [which for which in MODALITIES if key not in files[which]]
-        if sides:
-            lacking.append(f"'{key}' (no {' and no '.join(sides)})")
-    keys = [key for key in wanted if key in a and key in b]
-    unlisted = sum(key not in labels.classes for key in [*a, *b]) if labels.listed else 0
-    return _MatchedFiles(files, keys, lacking, unlisted)
-
-
-def _check_pairs(pairs: _MatchedFiles, table: _FoldersTable, root: Path) -> None:
-    if not pairs.keys:
-        looks = ", ".join(f"{w} has '{next(iter(pairs.files[w]), 'nothing')}'" for w in MODALITIES)
+def _whole_pairs(
+    files: Mapping[str, Mapping[str, Path]], keys: list[str], allow_missing: bool, root: Path
+) -> tuple[list[str], list[str]]:
+    """The keys that both modalities have, and the others with what they lack, in words."""
+    sides = {key: [which for which in MODALITIES if key not in files[which]] for key in keys}
+    whole = [key for key in keys if not sides[key]]
+    lacking = [f"'{key}' (no {' and no '.join(sides[key])})" for key in keys if sides[key]]
+    if not whole:
+        looks = ", ".join(f"{w} has '{next(iter(files[w]), 'nothing')}'" for w in MODALITIES)
         raise UserError(
-            f"no two files belong together: {looks}; {_some(pairs.lacking)}",
+            f"no two files belong together: {looks}; {some(lacking)}",
             where=root,
             fix="say in the card what their names differ in: [source.prefix] and [source.suffix]",
         )
-    if pairs.lacking and not table.allow_missing:
+    if lacking and not allow_missing:
         raise UserError(
-            f"{len(pairs.lacking):,} pairs are not whole: {_some(pairs.lacking)}",
+            f"{len(lacking):,} pairs are not whole: {some(lacking)}",
             where=root,
             fix="complete the files, or go on without these: --allow-missing",
         )
+    return whole, lacking
 
 
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
-
-
-def _found(
-    card: DatasetCard, folders: dict[str, Path], root: Path, pairs: _MatchedFiles, labels: Labels
-) -> list[str]:
-    """What lies there: the layout, and of each modality its folder, formats and first image."""
-    lines = [f"layout: {labels.layout}, {len(pairs.keys):,} pairs"]
-    for which in MODALITIES:
-        files = pairs.files[which]
-        with opened_image(files[pairs.keys[0]], most=room(card.modality(which))) as image:
-            first = shape_and_dtype(image)
-        name = folders[which].relative_to(root).as_posix()
-        lines.append(
-            f"{which} = {card.modality(which).name}: {name}/, {formats(files)}, the first is "
-            f"{first}"
-        )
-    return lines
-
-
-def _classes_note(card: DatasetCard, classes: np.ndarray, root: Path) -> str:
-    numbers = class_counts(card, classes)
-    if empty := [name for name, number in numbers.items() if not number]:
-        raise UserError(
-            f"no pair is of class '{empty[0]}'",
-            where=root,
-            fix="complete the images, or leave the class out of the card",
-        )
-    return f"classes: {counted(numbers)}"
-
-
-def _fingerprint(root: Path, chosen: dict[str, list[Path]], classes: np.ndarray | None) -> str:
-    files = [
-        [path.relative_to(root).as_posix(), path.stat().st_size]
-        for which in MODALITIES
-        for path in chosen[which]
-    ]
+def _fingerprint(root: Path, paths: list[Path], classes: np.ndarray | None) -> str:
+    files = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in paths]
     return sha256_json([files, None if classes is None else classes.tolist()])

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from crbench.cards import ModalityCard
+from crbench.data.cache.reading import brief
 from crbench.data.sources.bigearthnet.tiff import reading
+from crbench.data.sources.raw import other_than_card
 from crbench.errors import UserError
 
 _MODES = {  # of Pillow, whose pixels are values and no palette: bands and dtype
@@ -90,18 +92,12 @@ def checked_pixels(
     image: OpenedImage, modality: ModalityCard, *, where: object, fix: str
 ) -> np.ndarray:
     """The pixels (C, H, W) of an opened image, decoded only if its header fits ``modality``."""
-    wanted = (len(modality.bands), *modality.size)
-    have: OpenedImage | np.ndarray = image
+    have: Any = image
     if image.dtype == np.dtype(modality.dtype) and fits(image.shape, modality):
-        have = pixels = arranged(image.read(), modality)
-        if pixels.shape == wanted and pixels.dtype == image.dtype:
-            return pixels
-    raise UserError(
-        f"the image is {shape_and_dtype(have)}, the card says {modality.name} is "
-        f"{_sizes(wanted)} {modality.dtype}",
-        where=where,
-        fix=fix,
-    )
+        have = arranged(image.read(), modality)
+        if have.shape == (len(modality.bands), *modality.size) and have.dtype == image.dtype:
+            return np.asarray(have)
+    raise other_than_card("the image", have, modality, where=where, fix=fix)
 
 
 @contextmanager
@@ -113,25 +109,28 @@ def opened_image(
     A file of over ``most`` bytes, a damaged one, one of another kind, a palette picture or an array
     of Python objects is a UserError, here or when it is decoded.
     """
+    ending = path.suffix.lower()
+    kind, starts = _STARTS[ending]
     try:
         if data is None:
-            data = _bytes(path, most)
+            if not path.is_file():  # a pipe or a device would be waited for
+                raise UserError("no such file", fix="check the path")
+            with path.open("rb") as file:
+                data = file.read(most + 1)
         if len(data) > most:
             raise UserError(
                 f"the file has over {most:,} bytes, no image of this size needs them",
                 fix="cut one image of the card's size out of it",
             )
-        ending = path.suffix.lower()
-        _check_start(data, ending)
+        if not data.startswith(starts):
+            raise ValueError(f"its content is no {kind}")
         with LOADERS[ending](data, most) as image:
             yield image
     except UserError as error:
-        if error.where is not None:
-            raise
-        raise UserError(error.what, where=path, fix=error.fix) from error
+        error.where = error.where or str(path)
+        raise
     except Exception as error:  # a damaged file makes each library raise kinds of its own
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        text = re.sub(r"/vsimem/[0-9a-f-]+/", "", text)  # where GDAL keeps files in memory
+        text = re.sub(r"/vsimem/[0-9a-f-]+/", "", brief(error))  # where GDAL keeps files in memory
         raise UserError(
             f"not a readable image ({text})", where=path, fix="get the file again"
         ) from error
@@ -145,54 +144,20 @@ def fits(shape: tuple[int, ...], modality: ModalityCard) -> bool:
 
 
 def arranged(pixels: np.ndarray, modality: ModalityCard) -> np.ndarray:
-    """(C, H, W) of an array that lies in another usual order of axes; any other stays as it is."""
-    bands, size = len(modality.bands), tuple(modality.size)
-    if pixels.shape == (bands, *size):
-        return pixels
-    if pixels.shape == (*size, bands):
-        return pixels.transpose(2, 0, 1)
-    if bands == 1 and pixels.shape == size:
+    """(C, H, W) of an array that ``fits``; three bands that should be one, but differ, stay."""
+    if pixels.ndim == 2:
         return pixels[None]
-    if bands == 1 and pixels.shape == (3, *size) and (pixels[1:] == pixels[:1]).all():
-        return pixels[:1]
-    return pixels
-
-
-def shape_and_dtype(pixels: np.ndarray | OpenedImage) -> str:
-    """Shape and dtype in words, ``"3×64×64 uint8"``."""
-    return f"{_sizes(pixels.shape)} {pixels.dtype}"
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _bytes(path: Path, most: int) -> bytes:
-    if not path.is_file():  # a pipe or a device would be waited for
-        raise UserError("no such file", fix="check the path")
-    with path.open("rb") as file:
-        return file.read(most + 1)
-
-
-def _check_start(data: bytes, ending: str) -> None:
-    kind, starts = _STARTS[ending]
-    if not data.startswith(starts):
-        raise UserError(
-            f"not a readable image (its content is no {kind})", fix="give the image itself"
-        )
+    if pixels.shape[1:] != tuple(modality.size):
+        return pixels.transpose(2, 0, 1)
+    grey = len(modality.bands) == 1 and (pixels == pixels[:1]).all()
+    return pixels[:1] if grey else pixels
 
 
 @contextmanager
 def _picture(data: bytes, most: int) -> Iterator[OpenedImage]:
     from PIL import Image
 
-    try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-    except Image.DecompressionBombError as error:
-        raise UserError(
-            "a picture of far more pixels than an image has", fix="cut it to the card's size"
-        ) from error
-    with image:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
         if image.mode not in _MODES:
             raise UserError(
                 f"a picture of Pillow's mode {image.mode}: its numbers are no pixel values",

@@ -230,14 +230,14 @@ def test_folders_that_hold_nothing_or_too_much(
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no raw data of BigEarthNet are here") as caught:
         open_source(card, tmp_path / "empty")
-    assert "crbench cache build ben-14k --source FOLDER" in str(caught.value.fix)
+    assert "crbench cache build ben-14k --source DIR" in str(caught.value.fix)
     (tmp_path / "empty" / "BigEarthNet-S1.tar.zst").touch()
     with pytest.raises(UserError, match="no raw data") as caught:
         open_source(card, tmp_path / "empty")
     assert "unpack" in str(caught.value.fix)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="are not there"):
         open_source(card, tmp_path / "nowhere")
-    with pytest.raises(UserError, match="--source") as caught:
+    with pytest.raises(UserError, match="are needed") as caught:
         open_source(card, None)
     assert "bigearth.net" in str(caught.value.fix)
     data.write_v2(tmp_path / "both", made[:2])

@@ -145,7 +145,7 @@ def test_the_command(
     code, text = crbench("cache", "build", "ben-14k")
     assert code == 2
     assert "https://bigearth.net" in text
-    assert "crbench cache build ben-14k --source FOLDER" in text
+    assert "crbench cache build ben-14k --source DIR" in text
     raw = data.write_archives(tmp_path / "raw", made)
     build = ("cache", "build", "ben-14k", "--source", raw, *SMALL)
     code, text = crbench(*build)

@@ -147,9 +147,10 @@ def test_list_files_with_prefixes_and_endings_in_one_folder(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Forest_77 10", "class index 10 is not in 0…9"),
+        ("Forest_77 10", "lists: int64 .*, 0 to 10; expected 61 class numbers from 0 to 9"),
         ("Forest_1", "'Forest_1' is no path with a class index or 10 numbers"),
-        ("Forest_1 0 0 1 0 0 0 0 1 0 0", "2 classes are marked"),
+        ("Forest_1 0 0 1 0 0 0 0 1 0 0", "'Forest_1' has another class here than before"),
+        ("Forest_77 0 0 1 0 0 0 0 1 0 0", "not all lines have an index, or all 0 and 1"),
         ("Forest_1 2", "'Forest_1' has another class here"),
     ],
 )
@@ -302,11 +303,11 @@ def test_a_grey_picture_with_three_equal_channels_is_one_band(
 
 
 def test_the_source_is_named(cbrsir: DatasetCard, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not said") as caught:
+    with pytest.raises(UserError, match="the raw data of cbrsir-vs are needed") as caught:
         open_source(cbrsir)
     assert "--source DIR" in str(caught.value)
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="an archive"):
         open_source(cbrsir, tmp_path / "x.zip")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="are not there"):
         open_source(cbrsir, tmp_path / "nowhere")

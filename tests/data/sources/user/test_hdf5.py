@@ -110,7 +110,9 @@ def test_other_names_orders_and_no_ids(tmp_path: Path, arrays: dict[str, Any]) -
     np.testing.assert_array_equal(block.labels, arrays["labels"][5:11])
     assert source.ids[:2] == ["mine-00", "mine-01"]
     assert Counter(source.split) == {"train": 12, "query": 12}
+    assert source.notes[0].startswith("layout: sar (N, H, W, C), pan (N, C, H, W)")
     assert source.notes[1:] == [
+        "classes: field 8, forest 8, lake 8",
         "no 'ids': ids are numbers of rows",
         "no 'split': split by hash of the id, seed 0, shares within each class: query 12, train 12",
     ]
@@ -149,15 +151,18 @@ def test_chunks_are_read_whole(tmp_path: Path, arrays: dict[str, Any]) -> None:
     [
         ({"a/images": None}, r"no array 'a/images'; there are: b/images uint16 .*, ids object"),
         ({"labels": None}, "no array 'labels'"),
-        ({"a/images": np.zeros((N, 2, 8, 6))}, r"'a/images' is float64 \(24, 2, 8, 6\), the card"),
-        ({"a/images": np.zeros((N, 3, 8, 6), np.float32)}, r"SAR is float32 \(N, 2, 8, 6\)"),
+        ({"a/images": np.zeros((N, 2, 8, 6))}, "'a/images' is 24×2×8×6 float64, the card"),
+        ({"a/images": np.zeros((N, 3, 8, 6), np.float32)}, "the card says SAR is 2×8×6"),
         ({"b/images": np.zeros((9, 1, 4, 4), np.uint16)}, "24 images of a, 9 of b"),
-        ({"labels": np.full(N, 3)}, "unknown class '3'"),
+        ({"labels": np.full(N, 3)}, r"labels: int64 \(24,\), 3 to 3; expected 24 .* from 0 to 2"),
         ({"labels": np.array(["field"] * 23 + ["feild"], dtype="S")}, "did you mean 'field'"),
-        ({"labels": np.ones((N, 3), np.uint8)}, "row 0 has 3 classes"),
-        ({"labels": np.zeros((N, 2))}, r"'labels' is float64 \(24, 2\), expected \(24,\)"),
-        ({"ids": np.arange(7)}, r"'ids' is int64 \(7,\) for 24 pairs"),
-        ({"ids": np.linspace(0, 1, N)}, "'ids' is float64, not text"),
+        (
+            {"labels": np.ones((N, 3), np.uint8)},
+            r"labels: uint8 \(24, 3\), 1 to 1; .*, a single 1 a row",
+        ),
+        ({"labels": np.zeros((N, 2))}, r"labels: float64 \(24, 2\), 0 to 0; expected .* \(24, 3\)"),
+        ({"ids": np.arange(7)}, r"'ids' is int64 \(7,\), expected 24 texts"),
+        ({"ids": np.linspace(0, 1, N)}, r"'ids' is float64 \(24,\), expected 24 texts or whole"),
         ({"ids": ["x"] * N}, "the id 'x' repeats"),
         ({"split": ["train"] * N}, "no pair is in split 'query'"),
     ],
@@ -207,8 +212,11 @@ def test_files_that_are_none(tmp_path: Path, arrays: dict[str, Any]) -> None:
         open_source(card(tmp_path), tmp_path / "cut.h5")
     with pytest.raises(UserError, match="2 HDF5 files"):
         open_source(card(tmp_path), tmp_path)
-    with pytest.raises(UserError, match="no HDF5 file"):
+    with pytest.raises(UserError, match="the raw data of mine are not there"):
         open_source(card(tmp_path), tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no HDF5 file is here"):
+        open_source(card(tmp_path), tmp_path / "empty")
 
 
 def test_values_in_other_files_are_not_followed(tmp_path: Path, arrays: dict[str, Any]) -> None:
