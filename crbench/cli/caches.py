@@ -73,11 +73,11 @@ def verify_command(
     cache: CacheOrCard, scale: opt.DatasetScale = None, quiet: opt.Quiet = False
 ) -> None:
     """Read everything again: damage by array and sample; duplicates, neighbours, odd patches."""
-    from crbench.data.cache.verify import examine_cache
+    from crbench.data.cache.verify import verify_cache
     from crbench.errors import UserError
 
     path = _cache_path(cache, scale)
-    problems, findings = examine_cache(path, quiet=quiet)
+    problems, findings = verify_cache(path, quiet=quiet)
     if problems:
         raise UserError(
             f"{len(problems)} problem(s): " + "; ".join(problems[:20]),

@@ -26,7 +26,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from crbench.data.cache.reading import decode, encode
+from crbench.data.cache.layout import decode, encode
 from crbench.embedding.formats import BROKEN, Served, damaged, open_vectors, parse_serves
 from crbench.embedding.vector_files import checked_vectors
 from crbench.errors import UserError

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from crbench.cards import DatasetCard
-from crbench.data.cache import layout
-from crbench.data.cache.layout import Span
+from crbench.data.cache.layout import Span, array_table
 from crbench.data.sources import Block, Source
 from crbench.errors import UserError
 
@@ -20,12 +19,8 @@ def checked_arrays(
     block: Block, card: DatasetCard, source: Source, start: int, stop: int
 ) -> dict[str, np.ndarray]:
     """The arrays of a block as they will lie in the file; bad pixels are named by their id."""
-    n = stop - start
-    wanted = layout.image_arrays(card, n)
-    if label := layout.label_array(card, n):
-        wanted["labels"] = label
     arrays = {}
-    for name, (shape, dtype) in wanted.items():
+    for name, (shape, dtype) in array_table(card, stop - start).items():
         array = getattr(block, name)
         if array is None or array.shape != shape or array.dtype.newbyteorder("<") != dtype:
             have = "nothing" if array is None else f"{array.dtype} {array.shape}"
@@ -62,8 +57,8 @@ def write_block(
             raw = arrays[name].reshape(-1).view(np.uint8).data
             digest.update(raw)
             handle.seek(_span(spans, name, start, start + 1)[0])
-            while raw:  # an unbuffered write may take only a part, the last one before ENOSPC
-                raw = raw[handle.write(raw) :]
+            handle.write(raw)
+    handle.flush()
     return digest.hexdigest()
 
 
@@ -74,7 +69,5 @@ def on_disk(handle: Any, spans: dict[str, Span], start: int, stop: int) -> str:
         if name in spans:
             offset, length = _span(spans, name, start, stop)
             handle.seek(offset)
-            while length and (raw := handle.read(length)):
-                digest.update(raw)
-                length -= len(raw)
+            digest.update(handle.read(length))
     return digest.hexdigest()

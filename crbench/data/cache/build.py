@@ -22,13 +22,11 @@ from crbench.cards import DatasetCard
 from crbench.data.cache import blocks, layout
 from crbench.data.cache.quality import oddities
 from crbench.data.cache.reading import open_cache
-from crbench.data.cache.verify import scan_all, verify_cache
+from crbench.data.cache.verify import scan_all
 from crbench.data.sources import Packed, Source, open_source
 from crbench.errors import UserError
-from crbench.files import append_jsonl, disk_error, read_jsonl, sha256_json
+from crbench.files import append_jsonl, disk_error, held, read_jsonl, sha256_json
 from crbench.progress import bar
-
-__all__ = ["build_cache", "verify_cache"]
 
 
 def build_cache(
@@ -96,7 +94,7 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     spans = layout.spans(part)
     with (
         bar(f"{card.name}: pixels", n, "pairs", quiet=quiet) as shown,
-        open(part, "r+b", buffering=0) as handle,
+        open(part, "r+b") as handle,
     ):
         for start in range(0, n, source.rows_per_block):
             stop = min(start + source.rows_per_block, n)
@@ -146,19 +144,8 @@ def _say(text: str, quiet: bool) -> None:
 def _locked(out: Path) -> Iterator[None]:
     """Hold the lock of this build: a second one would write into the same blocks."""
     log = _beside(out, ".part.log")
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks: two builds at once are the user's to avoid
-        log.touch()
-        yield
-        return
-    with open(log, "ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                "another build is writing this cache", where=out, fix="wait until it has finished"
-            ) from None
+    log.touch()
+    with held(log):
         try:
             yield
         finally:
@@ -183,7 +170,7 @@ def _resumable(part: Path, log: Path, header: dict[str, Any]) -> dict[int, str] 
 
 def _create(card: DatasetCard, source: Source, part: Path) -> None:
     """Lay the file out, after a look whether it will fit."""
-    arrays = layout.image_arrays(card, len(source.ids)).values()
+    arrays = layout.array_table(card, len(source.ids)).values()
     need = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in arrays)
     part.unlink(missing_ok=True)
     free = shutil.disk_usage(part.parent).free
@@ -211,10 +198,6 @@ def _check_source(source: Source, card: DatasetCard) -> None:
     if len(set(source.ids)) != len(source.ids):
         names, counts = np.unique(source.ids, return_counts=True)
         raise UserError(f"the id '{names[counts > 1][0]}' repeats", where=source.description)
-    if source.groups is not None and len(source.groups) != len(source.ids):
-        raise UserError(
-            f"{len(source.groups)} groups for {len(source.ids)} pairs", where=source.description
-        )
     wanted = {name for p in card.protocols.values() for name in [*p.query, *p.gallery]}
     if absent := sorted((wanted | set(card.train_splits)) - set(source.split)):
         raise UserError(

@@ -7,6 +7,7 @@ moment leaves a file that opens. The end only overwrites placeholders of the sam
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,51 @@ import h5py
 import numpy as np
 
 from crbench.cards import DatasetCard
-from crbench.data.cache.reading import CACHE_FORMAT, CACHE_VERSION, EXTENT, STATISTICS, encode
 from crbench.data.cache.scan import CHECK_BYTES, Scan
 from crbench.data.sources import Source
 from crbench.files import sha256_json
 from crbench.words import MODALITIES
 
 Span = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
+CACHE_FORMAT = "crbench-cache"
+CACHE_VERSION = 1
+STATISTICS = ("mean", "std")  # per band, attributes of /a and /b
+EXTENT = ("min", "max", "invalid")  # beside them; caches made before them have none
 _SHA_FIELD = 600  # bytes kept for the JSON of all array digests
 
 
-def image_arrays(card: DatasetCard, n: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and little-endian dtype of the images of both modalities."""
-    return {
-        which: ((n, len(m.bands), *m.size), np.dtype(m.dtype).newbyteorder("<"))
-        for which, m in (("a", card.a), ("b", card.b))
-    }
+def array_table(card: DatasetCard, n: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and little-endian dtype of the images ``a`` and ``b``, and of ``labels`` if any."""
+    table: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    if card.labels.kind == "multi":
+        table["labels"] = (n, len(card.labels.classes)), np.dtype("u1")
+    elif card.labels.kind == "single":
+        table["labels"] = (n,), np.dtype("<i8")
+    for which, m in (("a", card.a), ("b", card.b)):
+        table[which] = (n, len(m.bands), *m.size), np.dtype(m.dtype).newbyteorder("<")
+    return table
 
 
-def label_array(card: DatasetCard, n: int) -> tuple[tuple[int, ...], np.dtype] | None:
-    """Shape and dtype of the labels, None for an unlabelled set."""
-    shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
-        "multi": ((n, len(card.labels.classes)), np.dtype("u1")),
-        "single": ((n,), np.dtype("<i8")),
-    }
-    return shapes.get(card.labels.kind)
+def stored_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """The arrays that digests are kept of, by the name under which they are kept."""
+    images = {which: file[f"{which}/images"] for which in MODALITIES}
+    rest = {name: file[name] for name in ("labels", "groups") if name in file}
+    return {**images, "ids": file["ids"], "split": file["split"], **rest}
+
+
+def span(array: h5py.Dataset) -> Span:
+    """Where the bytes of an array lie in the file."""
+    return array.id.get_offset(), array.dtype, array.shape
+
+
+def encode(texts: Sequence[str]) -> np.ndarray:
+    """Strings as UTF-8 bytes of one length, (N,) S; the form in which ids and splits are stored."""
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+
+
+def decode(stored: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode``: (N,) str."""
+    return np.char.decode(stored, "utf-8")
 
 
 def create_file(card: DatasetCard, source: Source, part: Path) -> None:
@@ -65,16 +86,21 @@ def create_file(card: DatasetCard, source: Source, part: Path) -> None:
             root["missing"] = np.int64(source.missing)
         for key, value in root.items():
             file.attrs[key] = _fixed(value)
-        _dataset(file, "ids", encode(source.ids))
-        _dataset(file, "split", encode(source.split))
-        if source.groups is not None:
-            _dataset(file, "groups", encode(source.groups))
-        if label := label_array(card, n):
-            _dataset(file, "labels", shape=label[0], dtype=label[1])
-        for which, (shape, dtype) in image_arrays(card, n).items():
-            modality = card.modality(which)
-            group = file.create_group(which)
-            _dataset(group, "images", shape=shape, dtype=dtype)
+        for name, texts in (
+            ("ids", source.ids),
+            ("split", source.split),
+            ("groups", source.groups),
+        ):
+            if texts is not None:
+                data = encode(texts)
+                _dataset(file, name, data.shape, data.dtype)[...] = data
+        for name, (shape, dtype) in array_table(card, n).items():
+            if name == "labels":
+                _dataset(file, name, shape, dtype)
+                continue
+            modality = card.modality(name)
+            group = file.create_group(name)
+            _dataset(group, "images", shape, dtype)
             group.attrs["name"] = _fixed(modality.name)
             group.attrs["bands"] = _fixed(json.dumps(modality.bands, ensure_ascii=False))
             group.attrs["units"] = _fixed(modality.units)
@@ -84,8 +110,8 @@ def create_file(card: DatasetCard, source: Source, part: Path) -> None:
                 group.attrs["published_mean"] = np.array(modality.mean)
                 group.attrs["published_std"] = np.array(modality.std)
         checks = file.create_group("checks")
-        for name in arrays(file):
-            _dataset(checks, name, shape=(n, CHECK_BYTES), dtype="u1")
+        for name in stored_arrays(file):
+            _dataset(checks, name, (n, CHECK_BYTES), np.dtype("u1"))
 
 
 def _fixed(value: Any) -> Any:
@@ -93,38 +119,21 @@ def _fixed(value: Any) -> Any:
     return np.bytes_(value.encode() or b" ") if isinstance(value, str) else value
 
 
-def _dataset(
-    parent: Any, name: str, data: Any = None, shape: Any = None, dtype: Any = None
-) -> None:
+def _dataset(parent: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
     """A contiguous dataset whose space is allocated at once and never filled."""
-    if data is not None:
-        shape, dtype = data.shape, data.dtype
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_layout(h5py.h5d.CONTIGUOUS)
     plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     plist.set_obj_track_times(False)  # equal builds give equal bytes
-    space = h5py.h5s.create_simple(tuple(int(side) for side in shape))
-    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-    made = h5py.Dataset(h5py.h5d.create(parent.id, name.encode(), kind, space, plist))
-    if data is not None:
-        made[...] = data
-
-
-def arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """The arrays that digests are kept of, by the name under which they are kept."""
-    images = {which: file[f"{which}/images"] for which in MODALITIES}
-    rest = {name: file[name] for name in ("labels", "groups") if name in file}
-    return {**images, "ids": file["ids"], "split": file["split"], **rest}
+    space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(dtype, logical=True)
+    return h5py.Dataset(h5py.h5d.create(parent.id, name.encode(), kind, space, plist))
 
 
 def spans(path: Path) -> dict[str, Span]:
     """Where the bytes of every array lie in the file."""
     with h5py.File(path, "r") as file:
-        return {
-            name: (array.id.get_offset(), array.dtype, array.shape)
-            for name, array in arrays(file).items()
-        }
+        return {name: span(array) for name, array in stored_arrays(file).items()}
 
 
 def seal(part: Path, scans: dict[str, Scan], train: np.ndarray) -> None:

@@ -5,13 +5,12 @@ Findings are words for the user, not damage: a cache with findings is sound.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.data.cache.scan import Scan
+from crbench.data.sources.raw import some
 
 _SHOWN = 10  # samples named one by one, per finding
 _MEAN_OFF = 0.5  # of the published standard deviation
@@ -38,16 +37,13 @@ def far_from_published(cache: Cache) -> list[str]:
         group, modality = cache.attributes[which], cache.card.modality(which)
         if "published_mean" not in group:
             continue
-        keys = ("mean", "std", "published_mean", "published_std")
-        columns = zip(*(np.asarray(group[key]).tolist() for key in keys), strict=True)
-        bands = []
-        for band, (mean, std, old_mean, old_std) in zip(modality.bands, columns, strict=True):
-            if abs(mean - old_mean) > _MEAN_OFF * old_std or not (
-                old_std / _STD_OFF <= std <= old_std * _STD_OFF
-            ):
-                bands.append(
-                    f"{band} {mean:,.2f} ± {std:,.2f}, published {old_mean:,.2f} ± {old_std:,.2f}"
-                )
+        facts = (group[key] for key in ("mean", "std", "published_mean", "published_std"))
+        bands = [
+            f"{band} {mean:,.2f} ± {std:,.2f}, published {old_mean:,.2f} ± {old_std:,.2f}"
+            for band, mean, std, old_mean, old_std in zip(modality.bands, *facts, strict=True)
+            if abs(mean - old_mean) > _MEAN_OFF * old_std
+            or not old_std / _STD_OFF <= std <= old_std * _STD_OFF
+        ]
         if bands:
             notes.append(
                 f"{which}: statistics of the train split are far from the published ones (mean by "
@@ -61,17 +57,13 @@ def _dull_patches(cache: Cache, which: str, scan: Scan) -> list[str]:
     """Samples whose pixels are all zero, and those with a band that has one value only."""
     flat = scan.low == scan.high
     empty = (flat & (scan.low == 0)).all(1)
-    bands = cache.card.modality(which).bands
-    names = {
-        int(row): ", ".join(band for band, same in zip(bands, flat[row], strict=True) if same)
-        for row in np.flatnonzero(flat.any(1) & ~empty)
-    }
+    bands = np.array(cache.card.modality(which).bands)
     notes = []
     if empty.any():
         notes.append(_samples(cache, which, np.flatnonzero(empty), "empty (all zero)"))
-    if names:
-        listed = _listing(f"'{cache.ids[row]}' ({text})" for row, text in names.items())
-        notes.append(f"{which}: {len(names)} with a constant band: {listed}")
+    if len(rows := np.flatnonzero(flat.any(1) & ~empty)):
+        texts = [f"'{cache.ids[row]}' ({', '.join(bands[flat[row]])})" for row in rows]
+        notes.append(f"{which}: {len(rows)} with a constant band: {some(texts, _SHOWN)}")
     return notes
 
 
@@ -91,16 +83,15 @@ def duplicates(cache: Cache, checks: dict[str, np.ndarray]) -> list[str]:
     notes = []
     for which, digests in checks.items():
         keys = np.ascontiguousarray(digests).view(np.uint64).reshape(-1)
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1]])
-        ends = np.r_[starts[1:], len(order)]
-        several = [(s, e) for s, e in zip(starts, ends, strict=True) if e - s > 1]
-        groups = sorted((np.sort(order[s:e]) for s, e in several), key=lambda rows: int(rows[0]))
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        rows_of = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+        groups = sorted((rows for rows in rows_of if len(rows) > 1), key=lambda rows: int(rows[0]))
         across = [rows for rows in groups if len(set(cache.split[rows])) > 1]
         if across:
-            listed = _listing(
+            texts = [
                 " = ".join(f"'{cache.ids[r]}' ({cache.split[r]})" for r in rows) for rows in across
-            )
+            ]
+            listed = some(texts, _SHOWN)
             notes.append(f"{which}: {len(across)} images stand in more than one split: {listed}")
         if inside := len(groups) - len(across):
             notes.append(f"{which}: {inside} images stand more than once in their split")
@@ -128,11 +119,5 @@ def neighbour_share(cache: Cache, protocol: ProtocolCard) -> float:
 
 
 def _samples(cache: Cache, which: str, rows: np.ndarray, what: str) -> str:
-    return f"{which}: {len(rows)} {what}: " + _listing(f"'{cache.ids[row]}'" for row in rows)
-
-
-def _listing(texts: Iterable[str]) -> str:
-    """The first of ``texts``, and how many more there are."""
-    all_of_them = list(texts)
-    more = len(all_of_them) - _SHOWN
-    return ", ".join(all_of_them[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    listed = some([f"'{name}'" for name in cache.ids[rows]], _SHOWN)
+    return f"{which}: {len(rows)} {what}: {listed}"

@@ -4,8 +4,8 @@ Layout (version 1). ``/a/images`` and ``/b/images`` (N, C, H, W), contiguous, at
 dtype; ``/labels`` (N, classes) uint8 multi-hot or (N,) int64 class, absent for unlabelled sets;
 ``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length, and so ``/groups`` where the source knows
 what ground a pair shows; ``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can
-be named. Attributes of the root and of ``/a`` and ``/b``
-say what the data are; ``complete`` is written last.
+be named. Attributes of the root and of ``/a`` and ``/b`` say what the data are; ``complete`` is
+written last.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ from typing import Any
 import h5py
 import numpy as np
 
-from crbench.cards import DatasetCard, parse
+from crbench.cards import DatasetCard, ModalityCard, parse
+from crbench.data.cache.layout import (
+    CACHE_FORMAT,
+    CACHE_VERSION,
+    EXTENT,
+    STATISTICS,
+    Span,
+    array_table,
+    decode,
+    span,
+    stored_arrays,
+)
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 from crbench.words import MODALITIES
 
-CACHE_FORMAT = "crbench-cache"
-CACHE_VERSION = 1
-STATISTICS = ("mean", "std")  # per band, attributes of /a and /b
-EXTENT = ("min", "max", "invalid")  # beside them; caches made before them have none
 # What h5py, json and numpy raise on bytes that are not what they were.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 _REBUILD = "build it again: crbench cache build {card} --force"
@@ -49,7 +56,7 @@ class Cache:
     split: np.ndarray
     labels: np.ndarray | None
     attributes: dict[str, dict[str, Any]]
-    _spans: dict[str, tuple[int, np.dtype, tuple[int, ...]]]
+    _spans: dict[str, Span]
     groups: np.ndarray | None = None
     _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
 
@@ -139,9 +146,9 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
         raise UserError(what, where=path, fix=f"crbench cache build {card.name if card else name}")
     try:
         cache = _read(path)
+    except PermissionError as error:
+        raise UserError("cannot read this cache: permission denied", where=path) from error
     except HDF5_ERRORS as error:
-        if isinstance(error, PermissionError):
-            raise UserError("cannot read this cache: permission denied", where=path) from error
         raise UserError(
             f"this file is damaged or no cache ({brief(error)})",
             where=path,
@@ -172,47 +179,38 @@ def _read(path: Path) -> Cache:
             raise UserError(what, where=path, fix=_REBUILD.format(card="CARD"))
         card = parse(DatasetCard, json.loads(root["card"]), where=f"card inside {path}")
         root["sha256"] = {str(k): str(v) for k, v in json.loads(root["sha256"]).items()}
-        json.loads(root["notes"])
-        ids, split = decode(file["ids"][:]), decode(file["split"][:])
-        labels = file["labels"][:] if "labels" in file else None
-        groups = decode(file["groups"][:]) if "groups" in file else None
+        root["notes"] = json.loads(root["notes"])
+        arrays = stored_arrays(file)
+        n = len(arrays["ids"])
+        texts = {name: ((n,), a.dtype) for name, a in arrays.items() if a.dtype.kind == "S"}
+        expected = {**texts, **array_table(card, n)}
+        if expected.keys() != arrays.keys():
+            raise ValueError(f"there are {', '.join(arrays)}, its card says {', '.join(expected)}")
+        for name, array in arrays.items():
+            if (array.shape, array.dtype) != expected[name]:
+                raise ValueError(
+                    f"{array.name} is {array.dtype} {array.shape}, not as its card says"
+                )
+            if array.id.get_offset() + array.nbytes > path.stat().st_size:
+                raise ValueError(f"the file ends inside {array.name}")
         attributes = {"/": root}
-        spans: dict[str, Any] = {}
-        size = path.stat().st_size
         for which in MODALITIES:
-            images = file[which]["images"]
             attributes[which] = {k: _plain(v) for k, v in file[which].attrs.items()}
-            offset = images.id.get_offset()
-            expected = (len(ids), len(card.modality(which).bands), *card.modality(which).size)
-            if images.shape != expected or offset is None:
-                raise ValueError(f"/{which}/images is {images.shape}, its card says {expected}")
-            if images.dtype != np.dtype(card.modality(which).dtype):
-                raise ValueError(f"/{which}/images is {images.dtype}, its card says otherwise")
-            if offset + images.nbytes > size:
-                raise ValueError(f"the file ends inside /{which}/images")
-            spans[which] = (offset, images.dtype, images.shape)
-        wide = (len(card.labels.classes),) if card.labels.kind == "multi" else ()
-        if len(split) != len(ids) or (labels is None) != (card.labels.kind == "none"):
-            raise ValueError("/ids, /split and /labels do not fit each other")
-        if groups is not None and len(groups) != len(ids):
-            raise ValueError(f"/groups has {len(groups)} entries for {len(ids)} ids")
-        if labels is not None and labels.shape != (len(ids), *wide):
-            raise ValueError(f"/labels is {labels.shape} for {len(ids)} ids")
-    return Cache(path, card, len(ids), ids, split, labels, attributes, spans, groups)
+        return Cache(
+            path=path,
+            card=card,
+            n=n,
+            ids=decode(arrays["ids"][:]),
+            split=decode(arrays["split"][:]),
+            labels=arrays["labels"][:] if "labels" in arrays else None,
+            attributes=attributes,
+            groups=decode(arrays["groups"][:]) if "groups" in arrays else None,
+            _spans={name: span(array) for name, array in arrays.items()},
+        )
 
 
 def _plain(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
-
-
-def encode(texts: Sequence[str]) -> np.ndarray:
-    """Strings as UTF-8 bytes of one length, (N,) S; the form in which ids and splits are stored."""
-    return np.array([text.encode() for text in texts], dtype=np.bytes_)
-
-
-def decode(stored: np.ndarray) -> np.ndarray:
-    """The inverse of ``encode``: (N,) str."""
-    return np.char.decode(stored, "utf-8")
 
 
 def check_bands(cache: Cache, card: DatasetCard) -> None:
@@ -222,9 +220,7 @@ def check_bands(cache: Cache, card: DatasetCard) -> None:
         stored, wanted = cache.card.modality(which), card.modality(which)
         if stored.bands != wanted.bands:
             problems.append(f"{which} bands: {_difference(stored.bands, wanted.bands)}")
-        for key in ("size", "dtype", "units"):
-            if (have := getattr(stored, key)) != (want := getattr(wanted, key)):
-                problems.append(f"{which} {key}: cache {have}, card {want}")
+        problems += [f"{which} {text}" for text in other_facts(stored, wanted)]
     if cache.card.labels != card.labels:
         difference = _difference(cache.card.labels.classes, card.labels.classes)
         problems.append(f"classes: {difference}")
@@ -237,14 +233,23 @@ def check_bands(cache: Cache, card: DatasetCard) -> None:
         )
 
 
+def other_facts(stored: ModalityCard, wanted: ModalityCard) -> list[str]:
+    """In words, what a cache and a card say differently of a modality's size, dtype and units."""
+    pairs = {
+        key: (getattr(stored, key), getattr(wanted, key)) for key in ("size", "dtype", "units")
+    }
+    return [
+        f"{key}: cache {have}, card {want}" for key, (have, want) in pairs.items() if have != want
+    ]
+
+
 def _difference(stored: Sequence[str], wanted: Sequence[str]) -> str:
-    missing = [name for name in wanted if name not in stored]
-    extra = [name for name in stored if name not in wanted]
-    parts = [f"the cache lacks {', '.join(missing)}"] if missing else []
-    parts += [f"the cache has {', '.join(extra)}, the card does not"] if extra else []
-    if not parts:
-        parts = [f"other order, cache {', '.join(stored)}, card {', '.join(wanted)}"]
-    return " and ".join(parts)
+    missing = ", ".join(name for name in wanted if name not in stored)
+    extra = ", ".join(name for name in stored if name not in wanted)
+    parts = [f"the cache lacks {missing}"] if missing else []
+    parts += [f"the cache has {extra}, the card does not"] if extra else []
+    other = f"other order, cache {', '.join(stored)}, card {', '.join(wanted)}"
+    return " and ".join(parts) or other
 
 
 def class_counts(card: DatasetCard, labels: np.ndarray) -> dict[str, int]:
@@ -269,7 +274,7 @@ def cache_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         "digest": cache.digest,
         "card_digest": card.digest,
         "source": root["source"],
-        "notes": json.loads(root["notes"]),
+        "notes": root["notes"],
         "missing": int(root.get("missing", 0)),
         "labels": card.labels.kind,
         "modalities": {},

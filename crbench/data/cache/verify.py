@@ -32,12 +32,7 @@ def scan_all(path: Path, train: np.ndarray | None, title: str, quiet: bool) -> d
         }
 
 
-def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> list[str]:
-    """Read everything again; problems in words, by array and sample, none for a sound cache."""
-    return examine_cache(path, quiet)[0]
-
-
-def examine_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[list[str], list[str]]:
+def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[list[str], list[str]]:
     """Read everything again; problems (damage, NaN) and findings (see quality.py), in words.
 
     A file that is missing, unfinished, cut or no cache at all is a UserError, as on opening.

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from crbench.cards import ProtocolCard, load_dataset
 from crbench.cli.app import app
 from crbench.data.cache import build
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.layout import spans
 from crbench.data.cache.quality import far_from_published, neighbour_share
 from crbench.data.cache.reading import cache_info, open_cache
-from crbench.data.cache.verify import examine_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import Block, open_source
 
 SIZES = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 9))]
@@ -43,7 +43,7 @@ def odd_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_odd_patches_duplicates_and_neighbours_are_named(odd_cache: Path) -> None:
-    problems, findings = examine_cache(odd_cache, quiet=True)
+    problems, findings = verify_cache(odd_cache, quiet=True)
     assert problems == []
     text = "\n".join(findings)
     name = "'ben-14k-twin-{}'".format
@@ -91,9 +91,8 @@ def test_nan_in_a_cache_made_elsewhere_is_a_problem_with_its_id(odd_cache: Path)
     with open(odd_cache, "r+b") as handle:
         handle.seek(offset + 7 * 2 * 32 * 32 * 4 + 400)
         handle.write(np.float32(np.nan).tobytes())
-    assert "a: 1 with pixels that are NaN or infinite: 'ben-14k-twin-07'" in verify_cache(
-        odd_cache, quiet=True
-    )
+    problems, _ = verify_cache(odd_cache, quiet=True)
+    assert "a: 1 with pixels that are NaN or infinite: 'ben-14k-twin-07'" in problems
 
 
 @pytest.mark.parametrize(
@@ -140,7 +139,7 @@ def test_a_cache_without_ranges_and_groups_is_read_as_before(tmp_path: Path) -> 
             for key in layout.EXTENT:
                 del file[which].attrs[key]
         file.attrs.modify("header_sha256", np.bytes_(layout.header_digest(file).encode()))
-    assert verify_cache(path, quiet=True) == []
+    assert verify_cache(path, quiet=True)[0] == []
     assert open_cache(path).digest == digest
     assert cache_info(path)["modalities"]["a"]["min"] is None
     assert "invalid" not in CliRunner().invoke(app, ["cache", "info", str(path)]).stdout

@@ -11,8 +11,8 @@ import pytest
 
 from crbench.cards import DatasetCard, load_dataset
 from crbench.data.cache import layout
-from crbench.data.cache.build import verify_cache
 from crbench.data.cache.reading import Cache, cache_info, check_bands, default_path, open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.errors import UserError
 
 
@@ -40,7 +40,7 @@ def row_offset(path: Path, name: str, row: int) -> int:
 @pytest.mark.parametrize("row", [0, 77, 159])
 def test_a_flipped_bit_is_named_by_array_and_sample(copy: Path, name: str, row: int) -> None:
     flip(copy, row_offset(copy, name, row), 1)
-    problems = verify_cache(copy, quiet=True)
+    problems = verify_cache(copy, quiet=True)[0]
     assert any(problem.startswith(f"{name}: sample ") for problem in problems), problems
     assert any(f"(row {row}) is damaged" in problem for problem in problems)
     assert all(f"(row {row})" in problem for problem in problems)
@@ -49,7 +49,7 @@ def test_a_flipped_bit_is_named_by_array_and_sample(copy: Path, name: str, row: 
 def test_many_damaged_samples_are_counted(copy: Path) -> None:
     for row in range(30):
         flip(copy, row_offset(copy, "a", row) + 5)
-    problems = verify_cache(copy, quiet=True)
+    problems = verify_cache(copy, quiet=True)[0]
     assert len(problems) == 11
     assert problems[-1] == "a: and 20 more samples"
 
@@ -58,7 +58,7 @@ def test_a_flipped_bit_in_a_stored_digest_is_told_apart(copy: Path) -> None:
     with h5py.File(copy) as file:
         offset = file["checks/b"].id.get_offset()
     flip(copy, offset + 8 * 12)
-    (problem,) = verify_cache(copy, quiet=True)
+    (problem,) = verify_cache(copy, quiet=True)[0]
     assert "(row 12) is sound" in problem
 
 
@@ -69,9 +69,8 @@ def test_a_flipped_bit_in_a_stored_digest_is_told_apart(copy: Path) -> None:
 def test_changed_attributes_are_found(copy: Path, where: str, key: str, value: object) -> None:
     with h5py.File(copy, "r+") as file:
         file[where].attrs[key] = value
-    assert verify_cache(copy, quiet=True) == [
-        "the attributes (card, bands, statistics) are damaged"
-    ]
+    problems, _ = verify_cache(copy, quiet=True)
+    assert problems == ["the attributes (card, bands, statistics) are damaged"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -125,7 +124,7 @@ def test_labels_out_of_range_are_found(copy: Path) -> None:
     with open(copy, "r+b") as handle:
         handle.seek(row_offset(copy, "labels", 4))
         handle.write(b"\x07")
-    assert any("label outside 0 to 1" in problem for problem in verify_cache(copy, quiet=True))
+    assert any("label outside 0 to 1" in problem for problem in verify_cache(copy, quiet=True)[0])
 
 
 def _swap(card: DatasetCard, bands: list[str]) -> DatasetCard:
@@ -230,7 +229,7 @@ def test_flips_outside_the_arrays_are_refused_found_or_harmless(copy: Path) -> N
         copy.write_bytes(raw)
         flip(copy, int(offset), 1 << int(rng.integers(8)))
         try:
-            problems = verify_cache(copy, quiet=True)
+            problems = verify_cache(copy, quiet=True)[0]
         except UserError:
             outcomes["refused"] += 1
             continue

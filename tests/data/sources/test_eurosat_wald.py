@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from crbench.cards import load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
 from crbench.data.sources.eurosat_wald import wald_pair
 from crbench.errors import UserError
@@ -104,6 +105,6 @@ def test_real_eurosat(real_data: Callable[[str], Path], tmp_path: Path) -> None:
     counts = {name: len(cache.rows([name])) for name in ("train", "val", "query", "gallery")}
     assert counts == {"train": 2700, "val": 300, "query": 500, "gallery": 1500}
     assert np.bincount(cache.labels).tolist() == [500] * 10
-    assert verify_cache(cache.path, quiet=True) == []
+    assert verify_cache(cache.path, quiet=True)[0] == []
     assert "Wald-simulated" in cache.attributes["/"]["source"]
     assert "area average" in cache.attributes["/"]["resampling"]

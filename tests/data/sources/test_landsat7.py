@@ -8,8 +8,9 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
 from crbench.errors import UserError
 
@@ -99,7 +100,7 @@ def test_other_raw_files_start_a_build_anew(landsat: Path, tmp_path: Path) -> No
         build_cache(card, tmp_path / "c.h5", source_dir=landsat, quiet=True)
     file.write_bytes(whole)
     path = build_cache(card, tmp_path / "c.h5", source_dir=landsat, quiet=True)
-    assert verify_cache(path, quiet=True) == []
+    assert verify_cache(path, quiet=True)[0] == []
 
 
 def test_real_landsat(real_data: Callable[[str], Path], tmp_path: Path) -> None:

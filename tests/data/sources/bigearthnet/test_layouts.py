@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import Cache, cache_info, open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
 from crbench.data.sources.bigearthnet import tiff
 from crbench.data.sources.bigearthnet.members import canonical, shipped, with_members
@@ -75,7 +76,7 @@ def test_a_cache_holds_what_was_written(
     assert cache.images("a").dtype == np.float32
     assert cache.images("b").dtype == np.uint16
     assert cache.attributes["/"]["resampling"] == tiff.RESAMPLING
-    assert verify_cache(cache.path, quiet=True) == []
+    assert verify_cache(cache.path, quiet=True)[0] == []
     info = cache_info(cache.path)
     assert info["missing"] == 0
     assert any("15 of 15 pairs" in note for note in info["notes"])

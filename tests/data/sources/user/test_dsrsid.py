@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import Source, open_source
 from crbench.data.sources.user import hdf5
 from crbench.errors import UserError
@@ -59,7 +60,7 @@ def test_both_orders_give_the_same_cache(
     np.testing.assert_array_equal(cache.labels, kinds - 1)
     assert cache.ids[:2].tolist() == ["dsrsid-00000", "dsrsid-00001"]
     assert Counter(cache.split.tolist()) == {"train": 66, "val": 4, "query": 10}
-    assert verify_cache(cache.path, quiet=True) == []
+    assert verify_cache(cache.path, quiet=True)[0] == []
     letters = "(N, C, H, W)" if order == "samples first" else "(W, H, C, N)"
     assert f"PAN_IMAGES {letters}" in source(card, tmp_path).notes[0]
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import Cache, open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import Source, open_source
 from crbench.data.sources.bigearthnet.members import with_members
 from crbench.errors import UserError
@@ -29,7 +30,7 @@ def changed(card: DatasetCard, **keys: object) -> DatasetCard:
 
 def built(card: DatasetCard, root: Path, tmp_path: Path) -> Cache:
     cache = open_cache(build_cache(card, tmp_path / "c.h5", source_dir=root, quiet=True), card)
-    assert verify_cache(cache.path, quiet=True) == []
+    assert verify_cache(cache.path, quiet=True)[0] == []
     return cache
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.build import build_cache, verify_cache
+from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
+from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import Source, open_source
 from crbench.errors import UserError
 
@@ -88,7 +89,7 @@ def test_the_usual_names(tmp_path: Path, arrays: dict[str, Any]) -> None:
     np.testing.assert_array_equal(cache.labels, arrays["labels"])
     assert cache.ids.tolist() == arrays["ids"]
     assert cache.split.tolist() == arrays["split"]
-    assert verify_cache(cache.path, quiet=True) == []
+    assert verify_cache(cache.path, quiet=True)[0] == []
     again = build_cache(mine, tmp_path / "d.h5", source_dir=cache.path, quiet=True)
     assert open_cache(again).digest == cache.digest  # a cache is such a file too
 
