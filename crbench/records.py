@@ -1,13 +1,11 @@
 """The record: one JSON per run, checked on writing and on reading. Boards say what records say.
 
-A record of an older version loads for ever: ``UPGRADES`` holds one function per version that
-turns its JSON into the next version's.
+Records load for ever: a new key has a default, and a new version has to read the older ones.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +18,6 @@ from crbench.files import read_json, write_json
 VERSION = 1
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 Direction = Literal["aa", "bb", "ab", "ba"]
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 class Value(Strict):
@@ -191,15 +188,12 @@ def read_record(path: str | Path) -> Record:
         )
     data = read_json(path)
     version = data.get("version") if isinstance(data, dict) else None
-    if not isinstance(version, int) or version > VERSION or version < 1:
+    if version != VERSION:
         raise UserError(
-            f"not a crbench record of version 1 to {VERSION} (version: {version})",
+            f"not a crbench record of version {VERSION} (version: {version})",
             where=path,
             fix="upgrade crbench" if isinstance(version, int) and version > VERSION else None,
         )
-    while version < VERSION:
-        data = UPGRADES[version](data)
-        version = data["version"]
     return _checked(data, path)
 
 
@@ -211,24 +205,22 @@ def _checked(data: dict[str, Any], path: str | Path) -> Record:
     """
     record = parse(Record, data, where=str(path))
     method, dataset = record.method, record.dataset
-    plain = {"dataset.name": dataset.name, "protocol.name": record.protocol.name}
-    of_cards: dict[str, MethodEntry | DatasetEntry] = {"dataset.name": dataset}
+    names = {"dataset.name": dataset.name, "protocol.name": record.protocol.name}
+    cards = {"dataset.name": dataset.card}
     if method.kind != "external":
-        plain |= {"run": record.run, "method.name": method.name, "method.digest": method.digest}
-        plain |= {"method.scale": method.scale}
-        of_cards["method.name"] = method
-    for field, name in plain.items():
-        if not _PLAIN.fullmatch(name):
-            raise UserError(
-                f"{field}: {name!r} is no plain name (letters, digits and . _ @ - after the first)",
-                where=path,
-                fix="take the record from who made it; crbench wrote no such name",
-            )
-    for field, entry in of_cards.items():
-        if entry.card.get("name") != entry.name:
-            raise UserError(
-                f"{field}: '{entry.name}' is not the name in its card, {entry.card.get('name')!r}",
-                where=path,
-                fix="take the record from who made it",
-            )
+        names |= {"run": record.run, "method.name": method.name, "method.digest": method.digest}
+        names |= {"method.scale": method.scale}
+        cards |= {"method.name": method.card}
+    problems = [
+        f"{field}: {name!r} is no plain name (letters, digits and . _ @ - after the first)"
+        for field, name in names.items()
+        if not _PLAIN.fullmatch(name)
+    ] + [
+        f"{field}: '{names[field]}' is not the name in its card, {card.get('name')!r}"
+        for field, card in cards.items()
+        if card.get("name") != names[field]
+    ]
+    if problems:
+        fix = "take the record from who made it; crbench wrote no such name"
+        raise UserError(problems[0], where=path, fix=fix)
     return record

@@ -11,8 +11,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -109,9 +108,8 @@ class Streamed:
                 return room
         images = self.cache.images(self.modality)
         dtype = torch.from_numpy(_signed(np.empty(0, images.dtype))).dtype
-        if self.device.type == "cuda":
-            return torch.empty((size, *images.shape[1:]), dtype=dtype, pin_memory=True)
-        return torch.from_numpy(_signed(np.empty((size, *images.shape[1:]), images.dtype)))
+        pinned = self.device.type == "cuda"
+        return torch.empty((size, *images.shape[1:]), dtype=dtype, pin_memory=pinned)
 
     def read(self, positions: np.ndarray, out: Tensor) -> Tensor:
         """Copy the images at ``positions`` to the head of ``out``, all bands as stored."""
@@ -136,8 +134,8 @@ def ahead(
     """Native pixels of every block of positions, in order, read before they are asked for.
 
     What is given must not be kept. For a GPU, threads copy it into pinned memory while it computes.
-    On a processor that would only take time from the training: there a thread has the system bring
-    what comes next into memory, and the copy is made when it is asked for.
+    On a processor that would only take time from the training: there the system is asked to bring
+    what comes next into memory, and the copy is made in its turn.
     """
     gpu = any(store.device.type == "cuda" for store in stores.values())
     yield from (by_threads if gpu else _by_system)(stores, blocks)
@@ -147,29 +145,20 @@ def _by_system(
     stores: dict[str, Streamed], blocks: Sequence[np.ndarray]
 ) -> Generator[dict[str, Tensor], None, None]:
     """Copies made here. Once pages came from the disk, the system is asked for those of the next
-    ``AHEAD`` blocks; while it holds them all, asking would only cost time."""
-    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as opened:
+    ``AHEAD`` blocks, which it reads meanwhile; while it holds them all, asking costs time."""
+    with contextlib.ExitStack() as opened:
         files = {s: opened.enter_context(open(s.cache.path, "rb")) for s in stores.values()}
-        requested, last = 0, None
-
-        def ask(start: int, stop: int) -> None:
-            for block in blocks[start:stop]:
-                for store, file in files.items():
-                    store.ask(file.fileno(), block)
-
+        requested = 0
         for k, block in enumerate(blocks):
             before = from_disk()
             batch = {name: store.take(block) for name, store in stores.items()}
-            waited = from_disk() > before
+            if from_disk() > before:
+                for upcoming in blocks[max(requested, k + 1) : k + 1 + AHEAD]:
+                    for store, file in files.items():
+                        store.ask(file.fileno(), upcoming)
+                requested = k + 1 + AHEAD
             yield batch
             del batch  # so that the next block may lie in the same memory
-            if waited and (last is None or last.done()):
-                if last is not None:
-                    last.result()
-                start, requested = max(requested, k + 1), k + 1 + AHEAD
-                last = pool.submit(ask, start, requested)
-        if last is not None:
-            last.result()
 
 
 def from_disk() -> int:
@@ -193,32 +182,26 @@ def by_threads(
     rooms = [{name: store.buffer(size) for name, store in stores.items()} for _ in range(count)]
     copied: list[Any] = [None] * count
 
-    def fill(turn: int, block: np.ndarray) -> dict[str, Tensor]:
-        if copied[turn] is not None:
-            copied[turn].synchronize()
-        return {name: store.read(block, rooms[turn][name]) for name, store in stores.items()}
+    gpu = any(store.device.type == "cuda" for store in stores.values())
 
-    upcoming = iter(enumerate(blocks))
+    def fill(k: int) -> dict[str, Tensor]:
+        if copied[k % count] is not None:
+            copied[k % count].synchronize()
+        return {name: s.read(blocks[k], rooms[k % count][name]) for name, s in stores.items()}
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        pending: deque[tuple[int, Future[dict[str, Tensor]]]] = deque()
-
-        def submit(number: int) -> None:
-            for k, block in islice(upcoming, number):
-                pending.append((k % count, pool.submit(fill, k % count, block)))
-
-        submit(count)
+        reading = deque(pool.submit(fill, k) for k in range(count))
         try:
-            while pending:
-                turn, future = pending.popleft()
-                read = future.result()
+            for k in range(len(blocks)):
+                read = reading.popleft().result()
                 yield {name: stores[name].deliver(native) for name, native in read.items()}
-                if any(store.device.type == "cuda" for store in stores.values()):
-                    copied[turn] = torch.cuda.Event()
-                    copied[turn].record()
-                submit(1)
+                if gpu:
+                    copied[k % count] = torch.cuda.Event()
+                    copied[k % count].record()
+                if k + count < len(blocks):
+                    reading.append(pool.submit(fill, k + count))
         finally:
-            for _, future in pending:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
     for event in filter(None, copied):
         event.synchronize()
     for room in rooms:

@@ -41,7 +41,12 @@ def read_query(path: Path, modality: ModalityCard, data: bytes | None = None) ->
         names, wanted = list(image.names), modality
         if names:
             wanted = _stored(image, modality, path)
-        pixels = checked_pixels(image, wanted, where=path, fix=_fix(modality))
+        height, width = modality.size
+        fix = (
+            f"give {len(modality.bands)} bands of {height}×{width} pixels as {modality.dtype}, in "
+            f"{modality.units}; nothing is resized or cast here"
+        )
+        pixels = checked_pixels(image, wanted, where=path, fix=fix)
     return pixels[[(names or modality.bands).index(band) for band in modality.used]]
 
 
@@ -63,11 +68,3 @@ def _stored(image: OpenedImage, modality: ModalityCard, path: Path) -> ModalityC
             fix=f"keep the bands {', '.join(modality.used)}",
         )
     return modality.model_copy(update={"bands": names})
-
-
-def _fix(modality: ModalityCard) -> str:
-    height, width = modality.size
-    return (
-        f"give {len(modality.bands)} bands of {height}×{width} pixels as {modality.dtype}, in "
-        f"{modality.units}; nothing is resized or cast here"
-    )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from crbench.cards import ModalityCard
-from crbench.data.cache.reading import open_cache
+from crbench.data.cache.reading import open_cache, other_facts
 from crbench.data.pairs import band_tensors, normalise
 from crbench.data.query_image import read_query
 from crbench.data.sources.user.image_folders import files_by_key
@@ -64,10 +64,8 @@ def cached_images(path: Path, which: str, modality: ModalityCard) -> UnlabelledI
             f"has {', '.join(stored.bands)}",
             where=path,
         )
-    for key in ("size", "dtype", "units"):
-        if (have := getattr(stored, key)) != (want := getattr(modality, key)):
-            raise UserError(f"modality {which} of this cache has {key} {have}, the run {want}",
-                            where=path)  # fmt: skip
+    if facts := other_facts(stored, modality):
+        raise UserError(f"modality {which} does not fit the run: {'; '.join(facts)}", where=path)
     positions = [stored.bands.index(band) for band in modality.used]
     return UnlabelledImages(cache.ids, lambda at: cache.images(which)[at][:, positions])
 
