@@ -44,13 +44,12 @@ def _measured_lines(boards: Sequence[Board]) -> Iterator[dict[str, Any]]:
 
 
 def _about(board: Board, row: Row) -> dict[str, Any]:
-    dataset, scale, digest, protocol = board.key
     line: dict[str, Any] = {
         "origin": "measured" if row.n else "analytic",
-        "dataset": dataset,
-        "dataset_scale": scale,
-        "cache_digest": digest,
-        "protocol": protocol,
+        "dataset": board.key.dataset,
+        "dataset_scale": board.key.scale,
+        "cache_digest": board.key.cache_digest,
+        "protocol": board.key.protocol,
         "method": row.label,
         "kind": row.kind,
         "marks": "; ".join(row.marks),
@@ -107,9 +106,7 @@ def board_json(boards: Sequence[Board], published: Sequence[PublishedTable] = ()
         "boards": [
             {
                 "title": board.title,
-                **dict(
-                    zip(("dataset", "scale", "cache_digest", "protocol"), board.key, strict=True)
-                ),
+                **board.key._asdict(),
                 "headline": list(board.metrics),
                 "rows": [_row_json(row) for row in board.rows],
                 "best": [list(key) for key in sorted(board.best)],

@@ -17,11 +17,6 @@ _RULE = (
 )
 
 
-def board_title(record: Record, sensors: dict[str, str]) -> str:
-    """Dataset, what kind of data it is, sensors, protocol and the cache's digest."""
-    return f"{dataset_title(record)} · {setting(record, sensors)}"
-
-
 def setting(record: Record, sensors: dict[str, str]) -> str:
     """What makes the rows of a board comparable beside the dataset."""
     return (
@@ -35,26 +30,18 @@ def dataset_title(record: Record) -> str:
     data = record.dataset
     kind = ["synthetic"] if data.synthetic else []
     kind += [data.note] if data.note and data.note.lower() != "synthetic" else []
-    scale = [f"scale {data.scale}"] if data.scale != "default" else []
-    said = ", ".join(kind + scale)
-    title = data.title
-    if kind and not all(word.lower() in title.lower() for word in kind):
-        title += f" ({said})"
-    elif scale:
-        title += f" ({', '.join(scale)})"
-    return title
-
-
-def _splits(splits: Sequence[str]) -> str:
-    return " + ".join(splits)
+    if all(word.lower() in data.title.lower() for word in kind):
+        kind = []
+    kind += [f"scale {data.scale}"] if data.scale != "default" else []
+    return f"{data.title} ({', '.join(kind)})" if kind else data.title
 
 
 def protocol_note(record: Record, sensors: dict[str, str]) -> str:
     """Which items were queries, which the gallery, and what became of the query itself."""
     protocol = record.protocol
     text = (
-        f"Protocol `{protocol.name}`: queries = {_splits(protocol.query)} "
-        f"({protocol.n_query:,} items), gallery = {_splits(protocol.gallery)} "
+        f"Protocol `{protocol.name}`: queries = {' + '.join(protocol.query)} "
+        f"({protocol.n_query:,} items), gallery = {' + '.join(protocol.gallery)} "
         f"({protocol.n_gallery:,} items)."
     )
     if protocol.exclude == "place":
@@ -68,7 +55,7 @@ def protocol_note(record: Record, sensors: dict[str, str]) -> str:
         )
     seen = [split for split in protocol.gallery if split in record.dataset.card["train_splits"]]
     if seen:
-        text += f" The gallery holds the training pairs ({_splits(seen)}), without their labels."
+        text += f" The gallery holds the training pairs ({' + '.join(seen)}), without their labels."
     return text
 
 

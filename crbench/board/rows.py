@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from crbench.board import notes
-from crbench.board.tables import Board, Cell, Row, average, score_of
+from crbench.board.tables import Board, BoardKey, Cell, Row, average, score_of
 from crbench.errors import UserError
 from crbench.records import Record, read_record
+from crbench.scoring.intervals import over_seeds
 from crbench.words import DIRECTIONS
 
 _KINDS = ("method", "external", "floor")  # in the order of a board
@@ -51,15 +52,15 @@ RowKey = tuple[str, str, str, int, str, str, str]
 
 def boards(records: Sequence[Record]) -> list[Board]:
     """One board per dataset, scale, cache and protocol; the same records give the same boards."""
-    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    groups: dict[BoardKey, list[Record]] = {}
     for record in records:
         data = record.dataset
-        key = (data.name, data.scale, data.cache_digest, record.protocol.name)
+        key = BoardKey(data.name, data.scale, data.cache_digest, record.protocol.name)
         groups.setdefault(key, []).append(record)
     return [_board(key, groups[key]) for key in sorted(groups)]
 
 
-def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
+def _board(key: BoardKey, records: list[Record]) -> Board:
     first = records[0]
     sensors = {str(which): entry.name for which, entry in first.modalities.items()}
     metrics = tuple(str(metric) for metric in first.dataset.card["headline"])
@@ -67,11 +68,6 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
     rows = [_with_floor(row, rows, metrics) for row in rows]
     rows.sort(key=lambda row: _order(row, metrics[0]))
     best = _best(rows)
-    passed: frozenset[tuple[str, str, str]] = frozenset()
-    if sum(row.n > 1 for row in rows) > 1:  # only then two rows may share two seeds
-        from crbench.board.significance import not_worse
-
-        passed = not_worse(rows, best)
     probes = None
     if any(record.probe for record in records):
         from crbench.board.probes import probe_table
@@ -79,12 +75,13 @@ def _board(key: tuple[str, str, str, str], records: list[Record]) -> Board:
         probes = probe_table(rows, sensors)
     return Board(
         key=key,
-        title=notes.board_title(first, sensors),
+        heading=notes.dataset_title(first),
+        setting=notes.setting(first, sensors),
         sensors=sensors,
         metrics=metrics,
         rows=(*rows, _chance(first)),
         best=best,
-        not_worse=passed,
+        not_worse=_not_worse(rows, best),
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
         probes=probes,
     )
@@ -243,3 +240,26 @@ def _best(rows: Sequence[Row]) -> frozenset[tuple[str, str, str]]:
         top = max((mean for mean, _ in known), default=None)
         best |= {(label, direction, metric) for mean, label in known if mean == top}
     return frozenset(best)
+
+
+def _not_worse(
+    rows: Sequence[Row], best: frozenset[tuple[str, str, str]]
+) -> frozenset[tuple[str, str, str]]:
+    """The sound rows that are not significantly worse than the best of a column.
+
+    The test: the differences of the two rows' scores, paired by seed, and Student's t. A row passes
+    where the 95 % interval of the mean difference reaches zero; with fewer than two seeds in common
+    there is none. Intervals over queries that overlap are no test and are not used as one. No
+    correction is made for many rows.
+    """
+    sound = {row.label: row for row in rows if row.sound}
+    passed = set()
+    for top, direction, metric in best:
+        theirs = sound[top].by_seed(direction, metric)
+        for label, row in sound.items():
+            mine = row.by_seed(direction, metric)
+            common = sorted(theirs.keys() & mine.keys())
+            difference = over_seeds([mine[seed] - theirs[seed] for seed in common])
+            if difference is not None and difference.high is not None and difference.high >= 0:
+                passed.add((label, direction, metric))
+    return frozenset(passed - best)

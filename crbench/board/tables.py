@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -18,11 +18,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from crbench import words as names
+from crbench.board.published import COMPARABLE, PublishedTable
 from crbench.records import Record, Value
 from crbench.words import DIRECTIONS, arrow
-
-if TYPE_CHECKING:
-    from crbench.board.published import PublishedTable
 
 DASH = "–"
 AT_FLOOR, NOT_WORSE = "°", "≈"  # signs behind a value; the notes of a board say what they mean
@@ -65,12 +63,12 @@ class Row:
     def sound(self) -> bool:
         """Whether every run finished, none collapsed and none was searched approximately; False for
         the analytic chance row."""
-        exact = [record for record in self.records if record.approximate is None]
-        good = [
-            not record.collapsed and (record.training is None or record.training.finished)
-            for record in exact
-        ]
-        return bool(good) and all(good)
+        return bool(self.records) and all(
+            record.approximate is None
+            and not record.collapsed
+            and (record.training is None or record.training.finished)
+            for record in self.records
+        )
 
     @property
     def seeds(self) -> list[int]:
@@ -88,12 +86,22 @@ class Row:
         }
 
 
+class BoardKey(NamedTuple):
+    """What runs must share to stand on one board."""
+
+    dataset: str
+    scale: str
+    cache_digest: str
+    protocol: str
+
+
 @dataclass(frozen=True)
 class Board:
     """Rows that may be compared with one another, and the sentences that define them."""
 
-    key: tuple[str, str, str, str]  # dataset, scale, cache digest, protocol
-    title: str
+    key: BoardKey
+    heading: str  # the dataset, and what kind of data it is
+    setting: str  # what makes its rows comparable beside the dataset
     sensors: dict[str, str]
     metrics: tuple[str, ...]  # shown; the records hold more
     rows: tuple[Row, ...]
@@ -101,6 +109,11 @@ class Board:
     not_worse: frozenset[tuple[str, str, str]]  # the same, see significance.py
     notes: tuple[str, ...]
     probes: Table | None = None  # the supervised reference of its rows, where one holds any
+
+    @property
+    def title(self) -> str:
+        """Dataset, what kind of data it is, sensors, protocol and the cache's digest."""
+        return f"{self.heading} · {self.setting}"
 
     def arrows(self) -> list[str]:
         """The four directions with sensor names."""
@@ -205,8 +218,7 @@ def text_table(
     return Table(title, columns, rows)
 
 
-def direction_columns(sensors: Mapping[str, str], css: str = "") -> list[Column]:
-    """A column for each of the four directions, with sensor names."""
+def _direction_columns(sensors: Mapping[str, str], css: str = "") -> list[Column]:
     return [Column(arrow(d, sensors), css=css, direction=d) for d in DIRECTIONS]
 
 
@@ -253,7 +265,7 @@ PARAMS = "Params: millions, trained / used at inference. Date: day of the newest
 
 def measured_table(board: Board, metric: str) -> Table:
     """The rows of a board by direction, their mean, runs, parameters and dates."""
-    columns = (_METHOD, *direction_columns(board.sensors, "score"), *_MEASURED)
+    columns = (_METHOD, *_direction_columns(board.sensors, "score"), *_MEASURED)
     rows = tuple(_measured_row(board, row, metric) for row in board.rows)
     title = f"{names.title(metric)}, measured"
     return Table(title, columns, rows, notes=(*board.notes, PARAMS), marked=True)
@@ -312,8 +324,14 @@ def published_table(table: PublishedTable) -> Table:
             TableCell(row.source),
         ]
         rows.append(TableRow(row.method, tuple(cells), "published"))
-    columns = (_METHOD, *direction_columns(table.sensors), *_PRINTED)
-    return Table(f"{table.heading}, published", columns, tuple(rows))
+    columns = (_METHOD, *_direction_columns(table.sensors), *_PRINTED)
+    sources = "; ".join(dict.fromkeys(row.source for row in table.rows))
+    notes = [f"Printed by others, not measured here, in percent as printed. Source: {sources}."]
+    notes += [
+        f"Comparable `{flag}`: {COMPARABLE[flag]} ({why})."
+        for flag, why in dict.fromkeys((row.comparable, row.why) for row in table.rows)
+    ]
+    return Table(f"{table.heading}, published", columns, tuple(rows), tuple(notes))
 
 
 def print_boards(

@@ -27,7 +27,7 @@ def push_command(
     ),
 ) -> None:
     """Share weights, cards, log, records and a model card; the folder must be new."""
-    from crbench.board.model_card import model_card
+    from crbench.board.writers import model_card
     from crbench.run.folder import RunFolder
     from crbench.run.hub import push_run
 

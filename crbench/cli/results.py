@@ -20,10 +20,10 @@ def leaderboard_command(
 ) -> None:
     """Make the board from records: measured rows, and published numbers in tables of their own."""
     from crbench.board.board_data import board_json
-    from crbench.board.leaderboard import write_boards
     from crbench.board.published import published_tables
     from crbench.board.rows import boards, read_records
     from crbench.board.tables import print_boards
+    from crbench.board.writers import write_boards
 
     tables = boards(read_records(records or [opt.RECORDS]))
     published = published_tables()

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from crbench.board.html import TEMPLATES
+from crbench.board.writers import TEMPLATES
 from crbench.data.query_image import read_query
 from crbench.errors import UserError
 from crbench.serve.guard import HOSTS, Guard, Refused

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from crbench.board.html import page
+from crbench.board.writers import page
 from crbench.data.pair_labels import label_names
 from crbench.data.query_image import ENDINGS
 from crbench.draw.grids import channel_words, relevance_words

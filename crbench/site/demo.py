@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crbench.board.leaderboard import write_boards
 from crbench.board.rows import boards, read_records
 from crbench.board.tables import Board, print_boards
+from crbench.board.writers import write_boards
 from crbench.draw.curves import training_curves
 from crbench.draw.grids import run_grid
 from crbench.files import write_json
@@ -60,9 +60,9 @@ def _flat_scores(records: list[Record], tables: list[Board]) -> list[dict[str, A
         rows.append({
             "method": chance.name,
             "kind": chance.kind,
-            "dataset": board.key[0],
+            "dataset": board.key.dataset,
             "synthetic": records[0].dataset.synthetic,
-            "protocol": board.key[3],
+            "protocol": board.key.protocol,
             "scores": scores,
         })  # fmt: skip
     return rows

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from crbench.board.html import more_metrics, page
 from crbench.board.tables import Board, Row
+from crbench.board.writers import more_metrics, page
 from crbench.records import Record
 from crbench.study.commands import command_lines
 from crbench.words import DIRECTIONS

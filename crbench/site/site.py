@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crbench import words as names
-from crbench.board.html import TEMPLATES, board_page, page
 from crbench.board.published import published_tables
 from crbench.board.rows import boards
 from crbench.board.tables import Board, Row
+from crbench.board.writers import TEMPLATES, board_page, page
 from crbench.errors import UserError
 from crbench.files import sha256_file, sha256_json, write_json, write_text
 from crbench.progress import watched
@@ -85,7 +85,7 @@ def write_site(
 def slug(board: Board, row: Row) -> str:
     """The name of a row's page: safe as a file name, whatever stands in the record."""
     record = row.records[0]
-    words = f"{board.key[0]}-{row.name}-{record.method.scale}".lower()
+    words = f"{board.key.dataset}-{row.name}-{record.method.scale}".lower()
     plain = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60]
     return f"{plain}-{sha256_json([*board.key, row.label])[:8]}"
 

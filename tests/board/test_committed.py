@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crbench.board.leaderboard import BOARD_FILES, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import boards, read_records
+from crbench.board.writers import BOARD_FILES, write_boards
 from crbench.cards import load_dataset
 from crbench.study.cards import load_study, study_jobs
 from crbench.study.pages import study_csv, study_markdown, study_title

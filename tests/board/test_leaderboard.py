@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from crbench.board.board_data import board_csv
-from crbench.board.html import board_page
-from crbench.board.latex import board_latex, latex_text
-from crbench.board.leaderboard import board_markdown, write_boards
+from crbench.board.latex import latex_text
 from crbench.board.published import published_tables
 from crbench.board.rows import boards
+from crbench.board.writers import board_latex, board_markdown, board_page, write_boards
 from crbench.records import Record
 
 F1 = "f1_item@5"

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from crbench.board.board_data import board_csv
-from crbench.board.leaderboard import board_markdown
 from crbench.board.rows import boards
 from crbench.board.tables import print_boards
+from crbench.board.writers import board_markdown
 from crbench.records import Record, read_record, write_record
 
 PROBE = {

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from crbench.board.board_data import board_csv, board_json
-from crbench.board.leaderboard import BOARD_FILES, board_markdown, write_boards
 from crbench.board.published import published_tables
 from crbench.board.rows import boards, flatten, read_records
 from crbench.board.tables import average
+from crbench.board.writers import BOARD_FILES, board_markdown, write_boards
 from crbench.errors import UserError
 from crbench.records import Record, write_record
 

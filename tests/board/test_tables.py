@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from typing import Any
 
 import pytest
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from crbench.board.board_data import csv_of
-from crbench.board.html import TEMPLATES
-from crbench.board.latex import latex_label, latex_table
+from crbench.board.latex import latex_label
 from crbench.board.markdown import markdown_table
 from crbench.board.tables import (
     Column,
@@ -24,6 +23,7 @@ from crbench.board.tables import (
     terminal_table,
     text_table,
 )
+from crbench.board.writers import templates
 
 EVIL = "a|b & c$ <i> {x}_1 [red]no[/red]"
 LONG = "a very long name of a method " * 8
@@ -49,11 +49,13 @@ def shown(value: Table, width: int = 200, *, lined: bool = True) -> str:
 
 
 def html(value: Table) -> str:
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-    )
-    source = '{% import "tables.html" as tables %}{{ tables.sorted(table, "data", "F1") }}'
-    return made.from_string(source).render(table=value)
+    tables: Any = templates().get_template("tables.html").module
+    return str(tables.sorted(value, "data", "F1"))
+
+
+def latex(value: Table, caption: str = "c", label: str = "l", see: str = "") -> str:
+    tables: Any = templates("tex").get_template("tables.tex").module
+    return str(tables.float(value, caption, label, value.columns, see))
 
 
 @pytest.mark.parametrize("rows", [1, 40])
@@ -62,7 +64,7 @@ def test_every_writer_writes_every_row(rows: int, label: str) -> None:
     made = table(rows, label)
     lines = markdown_table(made).splitlines()
     assert len(lines) == rows + 2 and {line.count("|") for line in lines} == {5}
-    tex = latex_table(made, "caption", "tab:x")
+    tex = latex(made)
     body = tex.split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
     assert body.count("\\\\\n") == rows
     assert body.count(r"\midrule") == rows - 1, "a line wherever the kind changes"
@@ -78,12 +80,13 @@ def test_markdown_holds_a_value_its_spread_sign_and_interval() -> None:
 
 
 def test_latex_escapes_heads_cells_marks_and_captions() -> None:
-    text = latex_table(table(label=EVIL), EVIL, latex_label("A b", "", "F1@5"))
+    text = latex(table(label=EVIL), EVIL, latex_label(["A b", "", "F1@5"]))
     assert r"\label{tab:a-b-f1-5}" in text
     assert r"\textbf{-12.5} {\scriptsize$\pm$50.0}$^{\approx}$\\{\tiny [-20.0, 3.0]}" in text
     assert r"see \texttt{x\_1}" in text
     assert not re.findall(r"(?<!\\)_|(?<!\\)\|", text.replace(r"\linewidth", ""))
-    assert latex_table(table(), "c", "l", ["given"]).count(r"\item given") == 1
+    assert latex(table(), see="tab:y").count(r"\item Notes as under Table~\ref{tab:y}.") == 1
+    assert r"see \texttt" not in latex(table(), see="tab:y"), "they stand there alone"
 
 
 def test_html_escapes_and_gives_the_page_its_hooks() -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from crbench.board.leaderboard import board_markdown
 from crbench.board.rows import boards
+from crbench.board.writers import board_markdown
 from crbench.cards import load_dataset
 from crbench.cli import app
 from crbench.data.cache import build

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from crbench.board.board_data import board_csv, board_json
-from crbench.board.leaderboard import board_markdown
 from crbench.board.rows import boards, read_records
+from crbench.board.writers import board_markdown
 from crbench.data.cache.reading import decode, open_cache
 from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError

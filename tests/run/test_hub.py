@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crbench.board.model_card import model_card
+from crbench.board.writers import model_card
 from crbench.cards import load_method
 from crbench.embedding.embedder import embed_run
 from crbench.errors import UserError
