@@ -18,7 +18,7 @@ from pathlib import Path
 
 import h5py
 
-from crbench.board.markdown import markdown_table
+from crbench.board.markup import markdown_table
 from crbench.board.published import printed
 from crbench.board.tables import text_table
 from crbench.cards import load_dataset

@@ -75,7 +75,7 @@ def _score(board: Board, row: Row, direction: str, metric: str, cell: Cell) -> d
         "sd": cell.sd,
         "low": cell.low,
         "high": cell.high,
-        "n": cell.n or "",
+        "n": cell.n or None,
         "at_floor": int(key[1:] in row.at_floor),
         "best": int(key in board.best),
         "not_worse": int(key in board.not_worse),

@@ -47,25 +47,22 @@ def _notes(compared: Comparison) -> list[str]:
     """What the numbers mean, and what they do not."""
     na, nb = len(compared.a), len(compared.b)
     protocol = compared.protocol
-    lines = [
+    pairs = "paired in the order given" if na == nb else "drawn on each side by itself"
+    seeds = f"Trainings: {na} and {nb}, {pairs}."
+    if max(na, nb) == 1:
+        seeds = "One training each: other seeds of the same methods may differ more."
+    return [
         f"Protocol `{protocol.name}`, {protocol.n_query:,} queries, {protocol.n_gallery:,} gallery "
         "items. Difference: A minus B in percentage points, with its 95 % interval.",
         f"p: two-sided paired bootstrap over queries; significant below {_ALPHA}, each line by "
         "itself, not corrected for their number.",
+        seeds,
     ]
-    if max(na, nb) == 1:
-        lines.append("One training each: other seeds of the same methods may differ more.")
-    else:
-        lines.append(
-            f"Trainings: {na} and {nb}, " + ("paired in the order given." if na == nb else "drawn "
-            "on each side by itself.")
-        )  # fmt: skip
-    return lines
 
 
-def print_comparison_table(compared: Comparison, console: Console | None = None) -> None:
+def print_comparison_table(compared: Comparison) -> None:
     """The headline metrics of the dataset's card, one line per metric and direction."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     card = compared.data.card
     sensors = {m: card.modality(m).name for m in ("a", "b")}
     for label, paths in (("A", compared.a), ("B", compared.b)):
@@ -83,8 +80,9 @@ def print_comparison_table(compared: Comparison, console: Console | None = None)
 
 
 def _texts(cell: Difference) -> list[str]:
-    difference, low, high, p = (cell[key] for key in ("difference", "low", "high", "p"))
-    if difference is None or low is None or high is None or p is None:
+    if verdict(cell) == "undefined":
         return [DASH, DASH, DASH, verdict(cell)]
-    shown = [f"{100 * value:+.1f}" for value in (difference, low, high)]
-    return [shown[0], f"{shown[1]} … {shown[2]}", f"{p:.3f}", verdict(cell)]
+    difference, low, high = (
+        f"{100 * (cell[key] or 0):+.1f}" for key in ("difference", "low", "high")
+    )
+    return [difference, f"{low} … {high}", f"{cell['p']:.3f}", verdict(cell)]

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from crbench import words
 from crbench.board.board_data import board_csv
-from crbench.board.latex import latex_label, latex_note, latex_text
-from crbench.board.markdown import markdown_table, markdown_text
+from crbench.board.markup import latex_label, latex_note, latex_text, markdown_table, markdown_text
 from crbench.board.published import COMPARABLE, PublishedTable
 from crbench.board.tables import (
     PARAMS,

@@ -11,7 +11,7 @@ from crbench.board.writers import write_boards
 from crbench.draw.curves import training_curves
 from crbench.draw.grids import run_grid
 from crbench.files import write_json
-from crbench.records import Record
+from crbench.words import DIRECTIONS
 
 _DRAWN = "cr-jepa"  # the run whose retrievals are drawn
 
@@ -34,38 +34,27 @@ Next:
 """
 
 
-def _flat_scores(records: list[Record], tables: list[Board]) -> list[dict[str, Any]]:
+def _flat_scores(tables: list[Board], synthetic: bool) -> list[dict[str, Any]]:
     """One object per method: ``method``, and ``scores[direction][metric]`` as fractions."""
-    rows: list[dict[str, Any]] = [
+    return [
         {
-            "method": record.method.name,
-            "kind": record.method.kind,
-            "dataset": record.dataset.name,
-            "synthetic": record.dataset.synthetic,
-            "protocol": record.protocol.name,
-            "seed": record.training.seed if record.training else None,
-            "collapsed": record.collapsed,
+            "method": row.name,
+            "kind": row.kind,
+            "dataset": board.key.dataset,
+            "synthetic": synthetic,
+            "protocol": board.key.protocol,
             "scores": {
-                direction: {metric: score.value for metric, score in by_metric.items()}
-                for direction, by_metric in record.scores.items()
+                direction: {
+                    metric: cell and cell.mean
+                    for (d, metric), cell in row.cells.items()
+                    if d == direction
+                }
+                for direction in DIRECTIONS
             },
         }
-        for record in records
+        for board in tables
+        for row in board.rows
     ]
-    for board in tables:
-        chance = board.rows[-1]
-        scores: dict[str, dict[str, float | None]] = {}
-        for (direction, metric), cell in chance.cells.items():
-            scores.setdefault(direction, {})[metric] = None if cell is None else cell.mean
-        rows.append({
-            "method": chance.name,
-            "kind": chance.kind,
-            "dataset": board.key.dataset,
-            "synthetic": records[0].dataset.synthetic,
-            "protocol": board.key.protocol,
-            "scores": scores,
-        })  # fmt: skip
-    return rows
 
 
 def finish_demo(folder: Path) -> None:
@@ -73,7 +62,7 @@ def finish_demo(folder: Path) -> None:
     records = read_records([folder])
     tables = boards(records)
     write_boards(tables, [], folder)
-    write_json(folder / "leaderboard.json", _flat_scores(records, tables))
+    write_json(folder / "leaderboard.json", _flat_scores(tables, records[0].dataset.synthetic))
     trained = [folder / record.method.name for record in records if record.method.kind == "method"]
     cache = next(folder.glob("*.h5"))
     training_curves(sorted(set(trained)), folder / "curves.png")

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crbench.board.html import page
 from crbench.board.published import published_lines
 from crbench.board.tables import millions
+from crbench.board.writers import page
 from crbench.files import write_json, write_text
 from crbench.study.cards import StudyCard
 

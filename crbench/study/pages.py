@@ -10,7 +10,6 @@ from typing import Any
 
 from crbench import words as names
 from crbench.board.board_data import csv_of
-from crbench.board.html import page
 from crbench.board.notes import protocol_note
 from crbench.board.tables import (
     DASH,
@@ -23,6 +22,7 @@ from crbench.board.tables import (
     printed_percent,
     score_text,
 )
+from crbench.board.writers import page
 from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.scoring.intervals import Effect

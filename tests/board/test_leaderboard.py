@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crbench.board.board_data import board_csv
-from crbench.board.latex import latex_text
+from crbench.board.markup import latex_text
 from crbench.board.published import published_tables
 from crbench.board.rows import boards
 from crbench.board.writers import board_latex, board_markdown, board_page, write_boards

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from crbench.board.board_data import csv_of
-from crbench.board.latex import latex_label
-from crbench.board.markdown import markdown_table
+from crbench.board.markup import latex_label, markdown_table
 from crbench.board.tables import (
     Column,
     Table,
