@@ -94,7 +94,7 @@ def info_command(
     cache: CacheOrCard, scale: opt.DatasetScale = None, as_json: opt.AsJson = False
 ) -> None:
     """What a cache holds: pairs, splits, bands, sizes, statistics, digest."""
-    from crbench.board.html import page
+    from crbench.board.writers import page
     from crbench.data.cache.reading import cache_info
 
     facts = cache_info(_cache_path(cache, scale))
