@@ -75,7 +75,7 @@ def print_comparison_table(compared: Comparison) -> None:
     ]
     heads = ["metric", "direction", "A − B", "95 %", "p", "A is"]
     table = text_table("A against B", heads, lines, left=["direction", "A is"])
-    console.print(terminal_table(table, lined=False))
+    console.print(terminal_table(table))
     print_notes(console, _notes(compared))
 
 

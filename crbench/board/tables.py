@@ -153,7 +153,7 @@ class Column:
 class TableCell:
     """A value with its sd over seeds, the ends of its interval, signs behind it, lines below it.
 
-    ``sort`` is the number that a page sorts by, ``marks`` what a reader must not miss.
+    ``sort`` is the number that a page sorts by.
     """
 
     text: str = DASH
@@ -162,7 +162,6 @@ class TableCell:
     signs: str = ""
     best: bool = False
     below: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
     sort: str = ""
     hint: str = ""
 
@@ -314,11 +313,11 @@ def published_table(table: PublishedTable) -> Table:
     """Printed rows with their digits, and whether they may be held against measured ones."""
     rows = []
     for row in table.rows:
-        values = [row.values[direction] for direction in DIRECTIONS]
-        cells = [TableCell(printed_percent(v), sort="" if v is None else str(v)) for v in values]
-        params = DASH if row.params_m is None else f"{row.params_m:.2f}"
+        cells = [TableCell(printed_percent(v), sort=str(v or "")) for v in row.values.values()]
         cells += [
-            TableCell(params, sort=str(row.params_m or "")),
+            TableCell(
+                f"{row.params_m:.2f}" if row.params_m else DASH, sort=str(row.params_m or "")
+            ),
             TableCell(names.title(row.metric)),
             TableCell(row.comparable, hint=row.why),
             TableCell(row.source),
@@ -349,9 +348,7 @@ def print_boards(
         for metric in board.metrics:
             console.print(_board_table(measured_table(board, metric), names.title(metric)))
         if (probes := board.probes) is not None:
-            printed = _board_table(probes, probes.columns[0].head)
-            printed.title = probes.title
-            console.print(printed)
+            console.print(_board_table(probes, probes.columns[0].head, probes.title))
             print_notes(console, probes.notes)
         print_notes(console, board.notes)
     for table in published:
@@ -365,26 +362,22 @@ def print_notes(console: Console, notes: Iterable[str]) -> None:
         console.print(Text(f"- {note}", style="dim"))
 
 
-def _board_table(table: Table, corner: str) -> RichTable:
+def _board_table(table: Table, corner: str, title: str = "") -> RichTable:
     """Narrow: numbers never wrap, and what the table shows stands over the names."""
-    printed = terminal_table(table, lined=False)
+    printed = terminal_table(table, title)
     printed.columns[0].header = corner
     for position, column in enumerate(printed.columns):
         column.no_wrap, column.max_width = position > 0, 24
     return printed
 
 
-def terminal_table(table: Table, *, lined: bool = True) -> RichTable:
-    """A table for the terminal, with a line between kinds of rows.
-
-    ``lined``: in a frame and under its title; its rows have their marks in cells, if at all.
-    """
-    if lined:
-        look = RichTable(title=escape(table.title), title_justify="left")
-    else:
-        look = RichTable(
-            box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
-        )
+def terminal_table(table: Table, title: str = "") -> RichTable:
+    """A table for the terminal, under ``title`` if it is to have one, with a line between kinds of
+    rows and the marks of a row below its name."""
+    look = RichTable(
+        title=escape(title) or None, title_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     brief = [position for position, column in enumerate(table.columns) if column.brief]
     for position in brief:
         column = table.columns[position]
@@ -395,7 +388,7 @@ def terminal_table(table: Table, *, lined: bool = True) -> RichTable:
             look.add_section()
         previous = row.kind
         label = Text(row.name, style="dim" if row.kind in _FAINT else "")
-        for mark in () if lined else row.marks:
+        for mark in row.marks:
             label.append(f"\n{mark}", style="bold red")
         look.add_row(label, *(_terminal_cell(row.cells[position - 1]) for position in brief[1:]))
     return look
@@ -404,8 +397,6 @@ def terminal_table(table: Table, *, lined: bool = True) -> RichTable:
 def _terminal_cell(cell: TableCell) -> Text:
     text = Text(cell.value, style="bold" if cell.best else "")
     text.append(cell.signs)
-    interval = ["–".join(cell.interval)] if cell.interval else []
-    for style, lines in (("dim", (*interval, *cell.below)), ("red", cell.marks)):
-        for line in lines:
-            text.append(("\n" if text else "") + line, style=style)
+    for line in (*(["–".join(cell.interval)] if cell.interval else []), *cell.below):
+        text.append(f"\n{line}" if text else line, style="dim")
     return text

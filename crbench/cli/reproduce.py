@@ -107,7 +107,7 @@ def _print_outcome(outcome: Outcome, most: float) -> None:
         ]
         for line in outcome.compared
     ]
-    console.print(terminal_table(text_table("", heads, lines, left=heads[:2]), lined=False))
+    console.print(terminal_table(text_table("", heads, lines, left=heads[:2])))
     if outcome.same_scores:
         verdict = "Every score is the same number, to the last digit."
     elif outcome.points <= most:

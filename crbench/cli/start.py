@@ -58,7 +58,7 @@ def list_command(
     for title, rows in listed.items():
         heads = list(rows[0])
         table = text_table(title, heads, (list(row.values()) for row in rows), left=heads)
-        Console().print(terminal_table(table))
+        Console().print(terminal_table(table, title))
 
 
 def _brief(card: Any) -> dict[str, str]:

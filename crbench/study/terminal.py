@@ -23,9 +23,7 @@ def print_study(table: StudyTable) -> None:
     console.print(Text(study_title(table), style="bold"))
     for metric in table.metrics:
         for shown in metric_tables(table, metric):
-            printed = terminal_table(shown, lined=False)
-            printed.title = shown.title
-            console.print(printed)
+            console.print(terminal_table(shown, shown.title))
             print_notes(console, shown.notes)
 
 
@@ -41,7 +39,7 @@ def print_plan(
         cells.append([line.row, str(line.there), str(line.to_run), epoch, each, line.source])
     heads = ["row", "there", "to run", "an epoch", "a run", "known from"]
     title = f"{study.table} on {dataset}"
-    console.print(terminal_table(text_table(title, heads, cells, left=["known from"])))
+    console.print(terminal_table(text_table(title, heads, cells, left=["known from"]), title))
     missing = sum(line.to_run for line in lines)
     total = sum(line.to_run * line.seconds_each for line in lines)
     if any(line.to_run and line.epoch_s is None and line.epochs for line in lines):

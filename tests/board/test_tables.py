@@ -41,9 +41,9 @@ def table(rows: int = 1, label: str = "ours", title: str = "F1") -> Table:
     return Table(title, columns, made, notes=("see `x_1`",), marked=True)
 
 
-def shown(value: Table, width: int = 200, *, lined: bool = True) -> str:
+def shown(value: Table, width: int = 200) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal_table(value, lined=lined))
+    console.print(terminal_table(value, value.title))
     return console.export_text()
 
 
@@ -98,8 +98,8 @@ def test_html_escapes_and_gives_the_page_its_hooks() -> None:
 def test_the_terminal_shows_brief_columns_and_never_reads_a_name_as_markup() -> None:
     text = shown(table(label=EVIL, title=EVIL))
     assert "hidden" not in text and "[red]no[/red]" in text
-    assert text.splitlines()[0].strip().startswith("a|b & c$"), "the title of a lined table"
-    assert EVIL in shown(table(), lined=False).replace("\n", " "), "the marks under the label"
+    assert text.splitlines()[0].strip().startswith("a|b & c$"), "its title"
+    assert EVIL in shown(table()).replace("\n", " "), "the marks under the label"
     assert "-20.0–3.0" in text
 
 
