@@ -6,15 +6,31 @@ import csv
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crbench.board.tables import (
+    DASH,
+    METHOD_COLUMN,
+    Column,
+    Table,
+    TableCell,
+    TableRow,
+    direction_columns,
+    printed_percent,
+)
 from crbench.cards import PACKAGE
 from crbench.errors import UserError
-from crbench.words import DIRECTIONS, family
+from crbench.words import DIRECTIONS, family, title
 
 COMPARABLE = {  # may a published row be held against a measured one on the same dataset?
     "metric-only": "same metric, but query and gallery sets are not published",
     "unknown": "the source states neither which F1@5 it used nor its protocol",
     "no": "stated and different",
 }
+_PRINTED = (
+    Column("params (M)", brief=False),
+    Column("metric", brief=False, sort="text", css="text"),
+    Column("comparable", sort="text", css="text"),
+    Column("source", brief=False, sort="text", css="text"),
+)
 _BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
 
 
@@ -97,3 +113,27 @@ def _row(line: dict[str, str], label: str) -> PublishedRow:
         source=f"{line['source']}, {line['table']}",
         average=fraction(line.get("avg") or ""),
     )
+
+
+def published_table(table: PublishedTable) -> Table:
+    """Printed rows with their digits, and whether they may be held against measured ones."""
+    rows = []
+    for row in table.rows:
+        cells = [TableCell(printed_percent(v), sort=str(v or "")) for v in row.values.values()]
+        cells += [
+            TableCell(
+                f"{row.params_m:.2f}" if row.params_m else DASH, sort=str(row.params_m or "")
+            ),
+            TableCell(title(row.metric)),
+            TableCell(row.comparable, hint=row.why),
+            TableCell(row.source),
+        ]
+        rows.append(TableRow(row.method, tuple(cells), "published"))
+    columns = (METHOD_COLUMN, *direction_columns(table.sensors), *_PRINTED)
+    sources = "; ".join(dict.fromkeys(row.source for row in table.rows))
+    notes = [f"Printed by others, not measured here, in percent as printed. Source: {sources}."]
+    notes += [
+        f"Comparable `{flag}`: {COMPARABLE[flag]} ({why})."
+        for flag, why in dict.fromkeys((row.comparable, row.why) for row in table.rows)
+    ]
+    return Table(f"{table.heading}, published", columns, tuple(rows), tuple(notes))

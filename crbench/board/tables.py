@@ -18,7 +18,6 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from crbench import words as names
-from crbench.board.published import COMPARABLE, PublishedTable
 from crbench.records import Record, Value
 from crbench.words import DIRECTIONS, arrow
 
@@ -217,7 +216,8 @@ def text_table(
     return Table(title, columns, rows)
 
 
-def _direction_columns(sensors: Mapping[str, str], css: str = "") -> list[Column]:
+def direction_columns(sensors: Mapping[str, str], css: str = "") -> list[Column]:
+    """A column for each of the four directions, with sensor names."""
     return [Column(arrow(d, sensors), css=css, direction=d) for d in DIRECTIONS]
 
 
@@ -246,25 +246,19 @@ def score_text(value: float, sd: float | None, **more: Any) -> TableCell:
     return TableCell(percent(value), "" if sd is None else percent(sd), **more)
 
 
-_METHOD = Column("method", right=False, sort="text")
+METHOD_COLUMN = Column("method", right=False, sort="text")
 _MEASURED = (
     Column("mean", hint="mean of the four directions"),
     Column("n", hint="runs, one per seed"),
     Column("params (M)", brief=False, css="nowrap", hint="millions: trained / used at inference"),
     Column("date", brief=False, sort="text", css="nowrap"),
 )
-_PRINTED = (
-    Column("params (M)", brief=False),
-    Column("metric", brief=False, sort="text", css="text"),
-    Column("comparable", sort="text", css="text"),
-    Column("source", brief=False, sort="text", css="text"),
-)
 PARAMS = "Params: millions, trained / used at inference. Date: day of the newest run."
 
 
 def measured_table(board: Board, metric: str) -> Table:
     """The rows of a board by direction, their mean, runs, parameters and dates."""
-    columns = (_METHOD, *_direction_columns(board.sensors, "score"), *_MEASURED)
+    columns = (METHOD_COLUMN, *direction_columns(board.sensors, "score"), *_MEASURED)
     rows = tuple(_measured_row(board, row, metric) for row in board.rows)
     title = f"{names.title(metric)}, measured"
     return Table(title, columns, rows, notes=(*board.notes, PARAMS), marked=True)
@@ -309,66 +303,10 @@ def _params(row: Row) -> str:
     return f"{millions(training.params_trainable)} / {millions(training.params_inference)}"
 
 
-def published_table(table: PublishedTable) -> Table:
-    """Printed rows with their digits, and whether they may be held against measured ones."""
-    rows = []
-    for row in table.rows:
-        cells = [TableCell(printed_percent(v), sort=str(v or "")) for v in row.values.values()]
-        cells += [
-            TableCell(
-                f"{row.params_m:.2f}" if row.params_m else DASH, sort=str(row.params_m or "")
-            ),
-            TableCell(names.title(row.metric)),
-            TableCell(row.comparable, hint=row.why),
-            TableCell(row.source),
-        ]
-        rows.append(TableRow(row.method, tuple(cells), "published"))
-    columns = (_METHOD, *_direction_columns(table.sensors), *_PRINTED)
-    sources = "; ".join(dict.fromkeys(row.source for row in table.rows))
-    notes = [f"Printed by others, not measured here, in percent as printed. Source: {sources}."]
-    notes += [
-        f"Comparable `{flag}`: {COMPARABLE[flag]} ({why})."
-        for flag, why in dict.fromkeys((row.comparable, row.why) for row in table.rows)
-    ]
-    return Table(f"{table.heading}, published", columns, tuple(rows), tuple(notes))
-
-
-def print_boards(
-    boards: Sequence[Board],
-    published: Sequence[PublishedTable] = (),
-    *,
-    console: Console | None = None,
-) -> None:
-    """Print measured boards with their definitions, then published tables apart."""
-    console = console or Console(highlight=False)
-    if not boards:
-        console.print("no records yet: `crbench demo` makes the first ones")
-    for board in boards:
-        console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
-        for metric in board.metrics:
-            console.print(_board_table(measured_table(board, metric), names.title(metric)))
-        if (probes := board.probes) is not None:
-            console.print(_board_table(probes, probes.columns[0].head, probes.title))
-            print_notes(console, probes.notes)
-        print_notes(console, board.notes)
-    for table in published:
-        shown = published_table(table)
-        console.print(_board_table(shown, f"{table.dataset}, {shown.title}"))
-
-
 def print_notes(console: Console, notes: Iterable[str]) -> None:
     """Definitions and remarks under a table."""
     for note in notes:
         console.print(Text(f"- {note}", style="dim"))
-
-
-def _board_table(table: Table, corner: str, title: str = "") -> RichTable:
-    """Narrow: numbers never wrap, and what the table shows stands over the names."""
-    printed = terminal_table(table, title)
-    printed.columns[0].header = corner
-    for position, column in enumerate(printed.columns):
-        column.no_wrap, column.max_width = position > 0, 24
-    return printed
 
 
 def terminal_table(table: Table, title: str = "") -> RichTable:
