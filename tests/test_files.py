@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,21 @@ def test_a_torn_line_is_skipped_and_the_next_line_is_whole(tmp_path: Path) -> No
 def test_digest_does_not_depend_on_key_order() -> None:
     assert files.sha256_json({"a": 1, "b": 2}) == files.sha256_json({"b": 2, "a": 1})
     assert files.sha256_json({"a": 1}) != files.sha256_json({"a": 2})
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    code = "import sys, time; from crbench.files import held\n"
+    code += "with held(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="another process"), files.held(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with files.held(tmp_path):
+        pass

@@ -136,9 +136,13 @@ def test_a_strangers_record_runs_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "numpy.py").write_text("open('ran', 'w')\n")
     (tmp_path / "here" / "evil.toml").write_text('name = "evil.toml"\n')
-    for number, (field, value) in enumerate(
-        (("run", "../../../x"), ("name", "--help"), ("name", "evil.toml"), ("class", "numpy:run"))
-    ):
+    changes = (
+        ("run", "../../../x"),
+        ("name", "--help"),
+        ("name", "evil.toml"),
+        ("class", "numpy:run"),
+    )
+    for number, (field, value) in enumerate(changes):
         data = json.loads(UNTRAINED.read_text(encoding="utf-8"))
         if field == "class":
             data["method"]["card"]["class"] = value
@@ -147,14 +151,23 @@ def test_a_strangers_record_runs_and_writes_nothing(tmp_path: Path) -> None:
         else:
             data[field] = value
         write_json(tmp_path / f"{number}.json", data)
-        code = "from crbench.cli import main; main()"  # as the installed script: no working folder
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code, "reproduce", f"../{number}.json", "--run"],
-            cwd=tmp_path / "here", env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-        assert "no plain name" in done.stderr or "method.card" in done.stderr
+    code = """
+import sys
+from typer.testing import CliRunner
+from crbench.cli import app
+for record in sys.argv[1:]:
+    result = CliRunner().invoke(app, ["reproduce", record, "--run"])
+    print(result.exit_code, " ".join(result.stderr.split()))
+"""
+    records = [f"../{number}.json" for number in range(4)]
+    done = subprocess.run(  # -P, as the installed script: no working folder on the path
+        [sys.executable, "-P", "-c", code, *records],
+        cwd=tmp_path / "here", env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4 and all(line.startswith("2 error: ") for line in lines), done.stdout
+    assert all("no plain name" in line or "method.card" in line for line in lines)
     left = {path.name for path in tmp_path.rglob("*")}
     assert left == {"here", "numpy.py", "evil.toml", *(f"{number}.json" for number in range(4))}
 
@@ -174,20 +187,3 @@ def test_json_of_a_missing_score_is_strict() -> None:
     data = outcome_data(Outcome(record, again, TRAINED), 0.5)
     assert data["largest_difference_points"] is None and not data["within_tolerance"]
     json.dumps(data, allow_nan=False)
-
-
-def test_a_score_that_is_missing_on_one_side_is_no_agreement() -> None:
-    record = read_record(TRAINED)
-    value = record.scores["ab"]["f1_item@5"].model_copy(update={"value": None})
-    again = record.model_copy(deep=True)
-    again.scores["ab"]["f1_item@5"] = value
-    found = Outcome(record, again, TRAINED)
-    assert found.points == float("inf") and not found.same_scores
-    del again.scores["ab"]["f1_item@5"]
-    assert Outcome(record, again, TRAINED).points == float("inf")
-    del again.scores["ab"]
-    assert Outcome(record, again, TRAINED).points == float("inf")
-    nothing = record.model_copy(update={"scores": {}})
-    assert Outcome(nothing, again, TRAINED).points == float("inf")
-    same = Outcome(record, record, TRAINED)
-    assert same.points == 0 and same.same_scores and same.differs() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,11 @@ from crbench.archive.search import open_search
 from crbench.cli import app
 from crbench.data.cache.reading import open_cache
 from crbench.draw import sheet
-from crbench.evaluation.evaluate import evaluate
 
 
-@pytest.fixture(scope="module")
-def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = Path(shutil.copytree(trained_run, tmp_path_factory.mktemp("search") / "cr-jepa"))
-    evaluate(copy, quiet=True)
-    return copy
+@pytest.fixture
+def run(evaluated_run: Path) -> Path:
+    return evaluated_run
 
 
 @pytest.fixture

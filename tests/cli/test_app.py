@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from crbench.cli import app
 from crbench.errors import UserError
 
 Crbench = Callable[..., Result]
-
-
-@pytest.fixture
-def crbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crbench:
-    """Run the command in an empty folder; what it printed and its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CRBENCH_CACHES", str(tmp_path / "caches"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words: object) -> Result:
-        return CliRunner().invoke(app, [str(word) for word in words])
-
-    return call
-
-
-def refused(result: Result, *pieces: str) -> None:
-    """Exit code 2, a message that holds all ``pieces``, and no traceback."""
-    text = result.output + (result.stderr or "")
-    assert result.exit_code == 2, text
-    assert "Traceback" not in text
-    for piece in pieces:
-        assert piece in text, f"{piece!r} is not in:\n{text}"
+Refused = Callable[..., None]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -89,13 +66,17 @@ def files(folder: Path) -> dict[str, bytes]:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_bad_input(
-    crbench: Crbench, tmp_path: Path, words: tuple[str, ...], pieces: tuple[str, ...]
+    crbench: Crbench,
+    refused: Refused,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    pieces: tuple[str, ...],
 ) -> None:
     refused(crbench(*words), *pieces)
     assert files(tmp_path) == {}
 
 
-def test_a_folder_that_is_no_run(crbench: Crbench, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run(crbench: Crbench, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.txt").write_text("meow")
     for command in ("evaluate", "embed"):
@@ -103,77 +84,12 @@ def test_a_folder_that_is_no_run(crbench: Crbench, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.txt"]
 
 
-def test_an_unfinished_cache(crbench: Crbench, twin_cache: Path, tmp_path: Path) -> None:
-    part = tmp_path / "caches" / "ben-14k-twin.h5.part"
-    part.parent.mkdir()
-    part.write_bytes(b"half")
-    refused(crbench("train", "cr-jepa", "ben-14k-twin"), "not finished", "cache build ben-14k-twin")
-    cut = tmp_path / "cut.h5"
-    cut.write_bytes(twin_cache.read_bytes()[:20_000])
-    refused(crbench("cache", "info", cut), "damaged or no cache", str(cut))
-
-
-def test_a_damaged_cache_is_named(crbench: Crbench, twin_cache: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.h5"
-    shutil.copy(twin_cache, copy)
-    assert "sound" in crbench("cache", "verify", copy, "--quiet").output
-    data = bytearray(copy.read_bytes())
-    data[len(data) // 2] ^= 1
-    copy.write_bytes(data)
-    refused(crbench("cache", "verify", copy, "--quiet"), "problem", str(copy), "--force")
-
-
-def test_the_wrong_cache(crbench: Crbench, twin_cache: Path) -> None:
-    refused(crbench("train", "cr-jepa", "ben-14k", "--cache", twin_cache), "holds 'ben-14k-twin'")
-
-
-def test_a_run_is_not_overwritten(crbench: Crbench, twin_cache: Path, trained_run: Path) -> None:
-    before = files(trained_run)
-    words = (
-        "train",
-        "cr-jepa",
-        "ben-14k-twin",
-        "--scale",
-        "tiny",
-        "--cache",
-        twin_cache,
-        "--quiet",
-    )
-    refused(crbench(*words, "--out", trained_run), "a run exists here", "fix: go on with --resume")
-    other = (*words, "--out", trained_run, "--resume", "--seed", 5)
-    refused(crbench(*other), "another")
-    assert files(trained_run) == before
-
-
-def test_a_folder_with_other_things_is_not_used(
-    crbench: Crbench, twin_cache: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    words = ("train", "cr-jepa", "ben-14k-twin", "--scale", "tiny", "--cache", twin_cache)
-    refused(crbench(*words, "--out", "mine"), "not empty and is not a run", "another --out")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
-
-
-def test_a_device_that_is_not_there(crbench: Crbench, twin_cache: Path, tmp_path: Path) -> None:
-    words = ("train", "cr-jepa", "ben-14k-twin", "--scale", "tiny", "--cache", twin_cache)
-    refused(crbench(*words, "--device", "abacus"), "'abacus' cannot be used", "cpu, cuda or cuda:N")
-    assert not (tmp_path / "runs").exists()
-
-
-def test_an_unknown_protocol(crbench: Crbench, trained_run: Path) -> None:
-    refused(crbench("evaluate", trained_run, "--protocol", "csmea"), "unknown protocol", "'csmae'?")
-
-
-def test_a_record_that_is_none(crbench: Crbench, tmp_path: Path) -> None:
-    (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "x.json").write_text("{")
-    refused(crbench("leaderboard", "--records", "r"), "not a JSON file", "x.json")
-    assert not (tmp_path / "results").exists()
-
-
 def test_no_space_left(
-    crbench: Crbench, monkeypatch: pytest.MonkeyPatch, trained_run: Path, tmp_path: Path
+    crbench: Crbench,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+    trained_run: Path,
+    tmp_path: Path,
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere.png")
@@ -187,7 +103,7 @@ def test_no_space_left(
 
 
 def test_no_space_left_where_nobody_expected_it(
-    crbench: Crbench, monkeypatch: pytest.MonkeyPatch
+    crbench: Crbench, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere.bin")
@@ -242,27 +158,3 @@ def test_every_command_has_help_with_an_example(crbench: Crbench, words: tuple[s
     result = crbench(*words, "--help")
     assert result.exit_code == 0
     assert f"Example: crbench {' '.join(words)}" in result.output
-
-
-def test_json_of_list_and_doctor(crbench: Crbench) -> None:
-    listed = json.loads(crbench("list", "methods", "--json").output)
-    assert {"name", "kind", "summary"} == set(listed["methods"][0]) and "datasets" not in listed
-    assert {row["name"] for row in listed["methods"]} >= {"cr-jepa", "x-jepa", "rejepa", "random"}
-    answers = json.loads(crbench("doctor", "--json").output)
-    assert list(answers) == ["python", "torch", "device", "faiss", "threads", "caches", "disk"]
-    assert not any(answer.startswith("broken") for answer in answers.values())
-
-
-def test_doctor_reports_a_broken_library_and_goes_on(
-    crbench: Crbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    def no(*_: object) -> None:
-        raise RuntimeError("driver is too old")
-
-    monkeypatch.setattr(torch.cuda, "is_available", no)
-    result = crbench("doctor")
-    assert result.exit_code == 1
-    assert "device   broken: RuntimeError: driver is too old" in result.output
-    assert "disk" in result.output
