@@ -47,10 +47,6 @@ class _Projection(_Statistics):
     components: int = Field(gt=0)
 
 
-class _NoLoss(Strict):
-    """``[loss]`` is empty: nothing is trained by gradients."""
-
-
 def band_statistics(images: Tensor, percentiles: tuple[float, ...]) -> Tensor:
     """Images (B, C, S, S) → (B, C, 4 + P) in at least fp32, in the order named above."""
     images = images if images.dtype == torch.float64 else images.float()
@@ -67,7 +63,7 @@ class BandStats(Method):
     """Band statistics as they are; across modalities their mean over the bands, which is the
     same list of numbers on both sides."""
 
-    Config = Tables[_Statistics, _NoLoss]
+    Config = Tables[_Statistics, Strict]  # no loss: nothing is trained by gradients
     trained_by = "nothing"
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
@@ -84,7 +80,7 @@ class CCA(Method):
     """Linear canonical correlation analysis of band statistics (scikit-learn, NIPALS), fitted
     on the training pairs; the projections of both sides serve all four directions."""
 
-    Config = Tables[_Projection, _NoLoss]
+    Config = Tables[_Projection, Strict]
     trained_by = "fit"
 
     def __init__(self, card: MethodCard, bands: Mapping[str, int]) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crbench.cards import MethodCard, Strict
-from crbench.models.base import Batch, Method, Step
+from crbench.models.base import Batch, Method, Step, Tables
 from crbench.models.losses import cosine_distance, directions, infonce, prediction, sigreg
 from crbench.models.masking import Split, random_split
 from crbench.models.predictors import SHARING, Predictor, predict
@@ -77,11 +77,8 @@ class CRJEPALossTable(Strict):
     sig_knots: int = Field(gt=1)
 
 
-class CRJEPAConfig(Strict):
+class CRJEPAConfig(Tables[CRJEPAModelTable, CRJEPALossTable]):
     """The card's two tables, and what they must agree on."""
-
-    model: CRJEPAModelTable
-    loss: CRJEPALossTable
 
     @model_validator(mode="after")
     def _agree(self) -> CRJEPAConfig:

@@ -5,9 +5,7 @@ Shapes: images (B, C, S, S); tokens (B, T or K, D); pooled (B, D).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +18,6 @@ from crbench.models.base import Step
 from crbench.models.losses import full
 from crbench.models.masking import Blocks, MaskTable
 from crbench.models.vit import Stem, Trunk, ViTTable, gather, sincos_positions
-
-_M = TypeVar("_M", bound=nn.Module)
 
 
 class EMATable(Strict):
@@ -102,17 +98,9 @@ def pool(tokens: Tensor, valid: Tensor | None = None) -> Tensor:
     return (full(tokens) * weights).sum(1) / weights.sum(1)
 
 
-def momentum(table: EMATable, step: Step) -> float:
-    """Share of the old weights that a step keeps (I-JEPA: 0.996 → 1.0, linear)."""
-    return table.start + (table.end - table.start) * step.progress
-
-
-def frozen_copy(module: _M) -> _M:
-    """A copy with equal weights that no gradient reaches."""
-    return copy.deepcopy(module).requires_grad_(False)
-
-
 @torch.no_grad()
-def update_copy(target: nn.Module, online: nn.Module, share: float) -> None:
-    """target ← share · target + (1 − share) · online, for all parameters in one fused pass."""
-    get_ema_multi_avg_fn(share)(list(target.parameters()), list(online.parameters()), 0)
+def follow(target: nn.Module, online: nn.Module, table: EMATable, step: Step) -> None:
+    """target ← m · target + (1 − m) · online, for all parameters in one fused pass, with the
+    momentum m of the step (I-JEPA: 0.996 → 1.0, linear)."""
+    momentum = table.start + (table.end - table.start) * step.progress
+    get_ema_multi_avg_fn(momentum)(list(target.parameters()), list(online.parameters()), 0)

@@ -132,14 +132,9 @@ class PSA(nn.Module):
         self.log_diagonal = nn.Parameter(torch.zeros(width))
 
     def factor(self) -> Tensor:
-        """L (D, D): 𝐌 = L Lᵀ, det L = 1."""
+        """L (D, D), lower triangular with a positive diagonal, det L = 1."""
         diagonal = (self.log_diagonal - self.log_diagonal.mean()).exp()
         return self.lower.tril(-1) + torch.diag(diagonal)
-
-    def matrix(self) -> Tensor:
-        """𝐌 (D, D), symmetric positive definite with determinant 1."""
-        factor = self.factor()
-        return factor @ factor.T
 
     def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
         """Mean distance of (…, D) to (…, D), a scalar ≥ 0 in at least fp32."""

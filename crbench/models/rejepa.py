@@ -10,6 +10,7 @@ Shapes: images (B, C, S, S); tokens (B, K, D); targets (B, blocks, M, D).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -81,14 +82,13 @@ class REJEPA(Method):
         table = self.config.model
         self.directions = tuple(d for d in DIRECTIONS if set(d) <= set(table.modalities))
         self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
-        self.target = encoder.frozen_copy(self.context)
+        self.target = copy.deepcopy(self.context).requires_grad_(False)
         self.predictor = BlockPredictor(table)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Weighted smooth-L1 and VICReg; every term is the mean over the modalities."""
         sides = [self._terms(batch, m, step) for m in self.config.model.modalities]
-        total: dict[str, Tensor] = self.config.loss.total(sides)
-        return total
+        return dict(self.config.loss.total(sides))
 
     def _terms(self, batch: Batch, modality: str, step: Step) -> dict[str, Tensor]:
         table, images = self.config.model, batch[modality]
@@ -107,9 +107,7 @@ class REJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoder towards the context encoder."""
-        encoder.update_copy(
-            self.target, self.context, encoder.momentum(self.config.model.ema, step)
-        )
+        encoder.follow(self.target, self.context, self.config.model.ema, step)
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
         """``encoder``: mean of the target encoder's tokens, (B, D) float32."""

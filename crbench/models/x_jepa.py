@@ -9,6 +9,7 @@ Shapes: images (B, C, S, S); context (B, K, D); targets (B, M, D), M over all ta
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Literal, cast
@@ -104,7 +105,7 @@ class XJEPA(Method):
         self.encoders = nn.ModuleDict(
             {m: Encoder({m: bands[m]}, table, counted=False) for m in MODALITIES}
         )
-        self.targets = encoder.frozen_copy(self.encoders)
+        self.targets = copy.deepcopy(self.encoders).requires_grad_(False)
         self.predictors = nn.ModuleDict({m: CrossPredictor(table) for m in MODALITIES})
         self.query = nn.Parameter(torch.empty(1, 1, table.width))
         trunc_normal_(self.query, std=0.02)
@@ -141,8 +142,7 @@ class XJEPA(Method):
                 "psa": self.psa(predicted, targets[goal]),
             }
             sides.append(terms | vicreg(*pooled, hinge=weights.hinge))
-        total: dict[str, Tensor] = weights.total(sides)
-        return total
+        return dict(weights.total(sides))
 
     def _queries(self, positions: Tensor) -> Tensor:
         """The shared learned query at each target position (B, M) → (B, M, D)."""
@@ -150,9 +150,7 @@ class XJEPA(Method):
 
     def after_step(self, step: Step) -> None:
         """Move the target encoders towards the encoders."""
-        encoder.update_copy(
-            self.targets, self.encoders, encoder.momentum(self.config.model.ema, step)
-        )
+        encoder.follow(self.targets, self.encoders, self.config.model.ema, step)
 
     # ------------------------------------------------------------------ retrieval
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 from torch import nn
 
+from crbench.cards import load_method
 from crbench.models.base import Step
 from crbench.models.encoder import (
     EMATable,
     Encoder,
     EncoderTable,
-    frozen_copy,
-    momentum,
+    follow,
     normalised,
     pool,
-    update_copy,
 )
 from crbench.models.masking import MaskTable, draw_blocks
+from crbench.models.registry import build_method
 
 TABLE = EncoderTable(
     image_size=32,
@@ -73,40 +76,38 @@ def test_normalised_tokens_have_no_mean_and_unit_variance() -> None:
     torch.testing.assert_close(tokens.var(-1, correction=0), torch.ones(3, 5), atol=1e-3, rtol=0)
 
 
-def test_momentum_is_linear_from_start_to_end() -> None:
-    table = EMATable()
-    at = [momentum(table, Step(i, 0, 100, 0)) for i in (0, 25, 50, 99)]
-    assert at == [0.996, 0.997, 0.998, 0.996 + 0.004 * 0.99]
-
-
-def test_update_moves_every_parameter_by_its_share() -> None:
+def test_every_parameter_moves_by_a_share_that_shrinks_linearly() -> None:
     torch.manual_seed(0)
     online = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
-    target = frozen_copy(online)
-    with torch.no_grad():
-        for parameter in online.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    expected = [
-        0.9 * t.double() + 0.1 * o.double()
-        for t, o in zip(target.parameters(), online.parameters(), strict=True)
-    ]
-    update_copy(target, online, 0.9)
-    for found, value in zip(target.parameters(), expected, strict=True):
-        torch.testing.assert_close(found.double(), value, rtol=1e-6, atol=1e-7)
+    before = [parameter.detach().double() for parameter in copy.deepcopy(online).parameters()]
+    for index, share in ((0, 0.004), (25, 0.003), (50, 0.002), (99, 0.004 * 0.01)):
+        target = copy.deepcopy(online)
+        with torch.no_grad():
+            for parameter in online.parameters():
+                parameter.add_(1.0)
+        follow(target, online, EMATable(), Step(index, 0, 100, 0))
+        for moved, start in zip(target.parameters(), before, strict=True):
+            torch.testing.assert_close(moved.double(), start + share, rtol=1e-6, atol=1e-6)
+        online.load_state_dict(dict(zip(online.state_dict(), before, strict=True)))
 
 
 def test_a_momentum_of_one_changes_nothing() -> None:
     online = nn.Linear(3, 4)
-    target = frozen_copy(online)
+    target = copy.deepcopy(online)
     before = [p.clone() for p in target.parameters()]
     nn.init.zeros_(online.weight)
-    update_copy(target, online, 1.0)
+    follow(target, online, EMATable(start=1.0), Step(0, 0, 1, 0))
     assert all(torch.equal(a, b) for a, b in zip(before, target.parameters(), strict=True))
 
 
-def test_copies_share_no_memory_and_take_no_gradient() -> None:
-    online = nn.Linear(3, 4)
-    target = frozen_copy(online)
-    assert not any(p.requires_grad for p in target.parameters())
-    assert all(p.requires_grad for p in online.parameters())
-    assert target.weight.data_ptr() != online.weight.data_ptr()
+@pytest.mark.parametrize("name", ["x-jepa", "rejepa"])
+def test_copies_share_no_memory_and_take_no_gradient(name: str) -> None:
+    model = build_method(load_method(name, scale="tiny"), {"a": 2, "b": 3})
+    online, target = (
+        (model.context, model.target) if name == "rejepa" else (model.encoders, model.targets)
+    )
+    pairs = list(zip(online.parameters(), target.parameters(), strict=True))
+    assert pairs and all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    assert not any(theirs.requires_grad for _, theirs in pairs)
+    assert any(mine.requires_grad for mine, _ in pairs)
+    assert all(mine.data_ptr() != theirs.data_ptr() for mine, theirs in pairs)
