@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -43,7 +43,7 @@ class Images(Protocol):
 class Embedder:
     """A model that embeds on its device, ``batch_size`` images at a time, in full precision.
 
-    ``model`` needs ``embed(images, modality)`` and ``directions`` alone.
+    ``model`` needs ``embed(images, modality)`` and ``directions`` alone, for a file ``view`` too.
     """
 
     def __init__(
@@ -141,47 +141,57 @@ def embed_run(
 
     A file that was made from the same weights, cards, pixels and splits is taken as it is.
     """
-    info, data, file = run.info, run.cache, run.folder.embeddings
-    chosen, wanted = pick_device(device), splits or scored_splits(data)
-    key = stage_key(
+    chosen = pick_device(device)
+    return embed_cache(
+        run.folder.embeddings,
+        run.cache,
+        splits or scored_splits(run.cache),
+        chosen,
         weights=sha256_file(run.folder.weights),
-        method=info.method_card.digest,
+        method=run.info.method_card.digest,
+        make=lambda: Embedder.of_run(run.folder, run.info, chosen, quiet=quiet),
+    )
+
+
+def embed_cache(
+    file: Path,
+    data: Cache,
+    splits: Sequence[str],
+    device: torch.device,
+    *,
+    weights: str,
+    method: str,
+    make: Callable[[], Embedder],
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Embed the pairs of ``splits`` by the model that ``make`` gives, and return the ``file``.
+
+    ``weights`` and ``method`` are digests of what the model is. A file that was made from the same
+    is taken as it is; ``about`` says in it where its vectors come from.
+    """
+    key = stage_key(
+        weights=weights,
+        method=method,
         dataset=data.card.digest,
         cache=data.digest,
         precision=PRECISION,
-        device=chosen.type,
-        splits=wanted,
+        device=device.type,
+        splits=splits,
     )
     if is_current(file, key):
         return file
     started = time.perf_counter()
-    embedder = Embedder.of_run(run.folder, info, chosen, quiet=quiet)
-    write_pairs(file, embedder, data, wanted, serving(embedder.model), key=key, started=started)
-    return file
-
-
-def write_pairs(
-    file: Path,
-    embedder: Embedder,
-    data: Cache,
-    splits: Sequence[str],
-    serves: Mapping[Direction, Serves],
-    *,
-    key: str,
-    started: float,
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Embed the pairs of ``splits`` and write the file, with the seconds since ``started``."""
-    size = embedder.model.image_size
-    pairs = Pairs(data, splits, image_size=size, device=embedder.device)
+    embedder = make()
+    pairs = Pairs(data, splits, image_size=embedder.model.image_size, device=device)
     write_embeddings(
         file,
         data.ids[pairs.rows],
         embedder.embed_pairs(pairs, data),
-        serves,
+        serving(embedder.model),
         split=data.split[pairs.rows],
         about=about,
         key=key,
         seconds=time.perf_counter() - started,
-        device=device_name(embedder.device),
+        device=device_name(device),
     )
+    return file

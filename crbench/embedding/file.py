@@ -183,4 +183,5 @@ def read_embeddings(path: str | os.PathLike[str], known: np.ndarray) -> Embeddin
     with open_vectors(path) as file:
         ids, arrays, serves = checked_vectors(file, known)
         seconds, device = (file.attributes.get(key) for key in ("seconds", "device"))
-    return Embeddings(path, ids, arrays, serves, file.about, float(seconds or 0), str(device or ""))
+        about = file.stated("about", json.loads)
+    return Embeddings(path, ids, arrays, serves, about, float(seconds or 0), str(device or ""))

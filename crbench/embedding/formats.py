@@ -8,7 +8,6 @@ may declare terabytes.
 from __future__ import annotations
 
 import contextlib
-import json
 import struct
 import tokenize
 import zipfile
@@ -69,27 +68,12 @@ class VectorFile:
         except BROKEN as error:
             raise damaged(self.path, error, name) from error
 
-    def wrong(
-        self, name: str, what: str, *, row: int | None = None, fix: str = REWRITE
-    ) -> UserError:
-        """The UserError that says what is wrong with an array, or with a ``row`` of it."""
-        return _wrong(self.path, name, what, row=row, fix=fix)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the file says of itself, empty unless crbench wrote it."""
+    def stated(self, key: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """What the attribute ``key`` holds as JSON, empty unless crbench wrote the file."""
         try:
-            return dict(json.loads(self.attributes.get("about", "{}")))
+            return dict(parse(self.attributes.get(key, "{}")))
         except BROKEN as error:
-            raise damaged(self.path, error, "attribute about") from error
-
-    @property
-    def stated(self) -> Served:
-        """Which arrays serve which direction by the file's own statement, empty without one."""
-        try:
-            return parse_serves(self.attributes.get("serves", "{}"))
-        except BROKEN as error:
-            raise damaged(self.path, error, "attribute serves") from error
+            raise damaged(self.path, error, f"attribute {key}") from error
 
 
 def parse_serves(text: str | bytes) -> Served:
@@ -102,9 +86,10 @@ def parse_serves(text: str | bytes) -> Served:
     }
 
 
-def _wrong(
+def wrong(
     path: Path, name: str, what: str, *, row: int | None = None, fix: str = REWRITE
 ) -> UserError:
+    """The UserError that says what is wrong with an array of a file, or with a ``row`` of it."""
     at = f"{path}, {name}" + ("" if row is None else f", row {row}")
     return UserError(what, where=at, fix=fix)
 
@@ -114,7 +99,7 @@ def damaged(path: Path, error: Exception, name: str | None = None) -> UserError:
     should be."""
     text = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
     what = f"the file is damaged or not what its name says ({text})"
-    return _wrong(path, name, what) if name else UserError(what, where=path, fix=REWRITE)
+    return wrong(path, name, what) if name else UserError(what, where=path, fix=REWRITE)
 
 
 @contextlib.contextmanager
@@ -155,27 +140,27 @@ def _walk(path: Path, group: Any, prefix: str = "") -> Iterator[tuple[str, Decla
         if not isinstance(link, h5py.HardLink):
             kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
             what = f"'{name}' is a link to {kind}, and links are not followed"
-            raise _wrong(path, name, what, fix="store the array itself")
+            raise wrong(path, name, what, fix="store the array itself")
         entry = group[key]
         if isinstance(entry, h5py.Dataset):
             yield name, _declared(path, entry, name)
         elif isinstance(entry, h5py.Group) and not prefix:
             yield from _walk(path, entry, f"{name}/")
         else:
-            raise _wrong(path, name, f"'{name}' is no array")
+            raise wrong(path, name, f"'{name}' is no array")
 
 
 def _declared(path: Path, data: Any, name: str) -> Declared:
     if data.is_virtual or data.external:
         what = "the array's values lie in other files, which are not read"
-        raise _wrong(path, name, what, fix="store the array itself")
+        raise wrong(path, name, what, fix="store the array itself")
     plist = data.id.get_create_plist()
     codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if strange := [code for code in codes if code not in _FILTERS]:
         fix = f"use one of {', '.join(_FILTERS.values())}, or none"
-        raise _wrong(path, name, f"the array is compressed by filter {strange[0]}", fix=fix)
+        raise wrong(path, name, f"the array is compressed by filter {strange[0]}", fix=fix)
     if data.shape is None:
-        raise _wrong(path, name, "the array is empty")
+        raise wrong(path, name, "the array is empty")
     variable = h5py.check_string_dtype(data.dtype) is not None and not _fixed(data.dtype)
     return Declared(data.shape, data.dtype, lambda: data[...], variable)
 
@@ -195,7 +180,7 @@ def _open_npz(path: Path) -> Iterator[VectorFile]:
             name = entry.filename.removesuffix(".npy")
             if name == entry.filename or name in arrays:
                 what = "stands twice in the archive" if name in arrays else "is no .npy array"
-                raise _wrong(path, name, f"'{entry.filename}' {what}")
+                raise wrong(path, name, f"'{entry.filename}' {what}")
             try:
                 with archive.open(entry) as handle:
                     read_header = _HEADERS[np.lib.format.read_magic(handle)]
@@ -263,10 +248,10 @@ def _column_vectors(path: Path, file: Any, name: str) -> np.ndarray:
         column = batch.column(0)
         lengths = column.value_lengths().to_numpy(zero_copy_only=False)  # NaN where there is none
         width = lengths[0] if width is None else width
-        wrong = np.flatnonzero(lengths != width)
-        if len(wrong):
+        odd = np.flatnonzero(lengths != width)
+        if len(odd):
             what = "a vector is null, or not as long as the first one"
-            raise _wrong(path, name, what, row=done + int(wrong[0]))
+            raise wrong(path, name, what, row=done + int(odd[0]))
         flat = column.flatten().to_numpy(zero_copy_only=False)
         blocks.append(flat.reshape(len(column), int(width)))
         done += len(column)

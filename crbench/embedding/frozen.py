@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crbench.embedding.embedder import PRECISION, Embedder, scored_splits, write_pairs
-from crbench.embedding.file import is_current, stage_key
+from crbench.embedding.embedder import PRECISION, Embedder, embed_cache, scored_splits
 from crbench.errors import UserError, nearest
 from crbench.files import check_writable, sha256_file
-from crbench.records import Direction, Serves
 from crbench.run.devices import pick_device
 from crbench.run.opened import band_counts, open_dataset
 from crbench.seeds import derive
-from crbench.words import DIRECTIONS, MODALITIES, Modality
+from crbench.words import DIRECTIONS, MODALITIES, Modality, Role
 
 _VIEW = "features"
-_SERVES = {cast(Direction, d): Serves(query=_VIEW, gallery=_VIEW) for d in DIRECTIONS}
 _BATCH = 64
 
 
@@ -45,6 +41,10 @@ class Frozen(nn.Module):
     def embed(self, images: Tensor, modality: str) -> dict[str, Tensor]:
         """``features``: (B, D)."""
         return {_VIEW: self.encoders[modality](images)}
+
+    def view(self, modality: Modality, direction: str, role: Role) -> str:
+        """One embedding serves everything."""
+        return _VIEW
 
 
 def embed_encoder(
@@ -76,7 +76,9 @@ def embed_encoder(
     target = Path(out) if out else folder / "embeddings.h5"
     check_writable(target)
     chosen = pick_device(device)
-    model, stated, digest = build_frozen(name, band_counts(data), weights, random_weights, seed)
+    model, stated, digest = build_frozen(
+        name, band_counts(data.card), weights, random_weights, seed
+    )
     about = {
         "encoder": encoder,
         "weights": stated,
@@ -85,21 +87,16 @@ def embed_encoder(
         "precision": PRECISION,
         "cache_digest": data.digest,
     } | ({"seed": seed} if random_weights else {})
-    splits = scored_splits(data)
-    key = stage_key(
+    return embed_cache(
+        target,
+        data,
+        scored_splits(data),
+        chosen,
         weights=digest,
         method=f"{encoder} {model.image_size}",
-        dataset=data.card.digest,
-        cache=data.digest,
-        precision=PRECISION,
-        device=chosen.type,
-        splits=splits,
+        make=lambda: Embedder(model, chosen, batch_size=_BATCH, quiet=quiet),
+        about=about,
     )
-    if not is_current(target, key):
-        started = time.perf_counter()
-        embedder = Embedder(model, chosen, batch_size=_BATCH, quiet=quiet)
-        write_pairs(target, embedder, data, splits, _SERVES, key=key, started=started, about=about)
-    return target
 
 
 def _name(encoder: str) -> str:

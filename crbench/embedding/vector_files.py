@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from crbench.embedding.formats import REWRITE, Served, VectorFile
+from crbench.embedding.formats import REWRITE, Served, VectorFile, parse_serves, wrong
 from crbench.errors import UserError, nearest
 from crbench.scoring.protocol import check_distinct
+from crbench.scoring.tiles import first_bad_row
 from crbench.words import DIRECTIONS, ROLES
 
 _MAX_WIDTH = 65_536  # dimensions of an embedding; also bounds what one row may take
@@ -55,27 +56,30 @@ def _ids(file: VectorFile, known: np.ndarray) -> np.ndarray:
         raise UserError(f"there is no array '{name}'", where=file.path, fix=_near(file, name))
     declared = file.arrays[name]
     if len(declared.shape) != 1:
-        raise file.wrong(name, f"'{name}' has shape {declared.shape}, not (N,)")
+        raise wrong(file.path, name, f"'{name}' has shape {declared.shape}, not (N,)")
     if declared.variable:
         what = f"'{name}' is text of variable length, which HDF5 does not read safely"
         fix = 'store text of fixed length: ids.astype("S"), or np.char.encode(ids) beyond ASCII'
-        raise file.wrong(name, what, fix=fix)
+        raise wrong(file.path, name, what, fix=fix)
     if declared.dtype is not None and declared.dtype.kind not in "SU":
         what = f"'{name}' holds {_kind(declared.dtype)}, not text"
-        raise file.wrong(name, what, fix="store the ids as text, as `crbench cache` keeps them")
+        raise wrong(
+            file.path, name, what, fix="store the ids as text, as `crbench cache` keeps them"
+        )
     if declared.shape[0] == 0:
-        raise file.wrong(name, f"'{name}' is empty")
+        raise wrong(file.path, name, f"'{name}' is empty")
     if declared.shape[0] > 2 * len(known) + 1000:
         what = f"{declared.shape[0]:,} ids, and the dataset has {len(known):,} items"
         fix = "leave out what is not of this dataset, or name the right --dataset"
-        raise file.wrong(name, what, fix=fix)
+        raise wrong(file.path, name, what, fix=fix)
     _check_memory(file, [name])
     ids = np.array([_text(file, row, value) for row, value in enumerate(file.array(name))])
     check_distinct(ids, where=f"{file.path}, {name}", fix="write one row per item")
     foreign = np.flatnonzero(~np.isin(ids, known))
     if len(foreign):
         listed = ", ".join(str(ids[row]) for row in foreign[:_SHOWN])
-        raise file.wrong(
+        raise wrong(
+            file.path,
             name,
             f"{len(foreign)} of {len(ids)} ids are not in the dataset, e.g. {listed} "
             f"(its ids look like {known[0]})",
@@ -89,13 +93,14 @@ def _text(file: VectorFile, row: int, value: Any) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_ID_LENGTH or "\ufffd" in text:
         what = "an id is no text (empty, null, too long or not UTF-8)"
-        raise file.wrong(file.id_name, what, row=row)
+        raise wrong(file.path, file.id_name, what, row=row)
     return text
 
 
 def _serves(file: VectorFile) -> Served:
     """Which arrays serve which direction, by the file's own statement or by their names."""
-    if serves := file.stated:
+    serves: Served = file.stated("serves", parse_serves)
+    if serves:
         for name in (name for pair in serves.values() for name in pair):
             if name not in file.arrays:
                 raise UserError(f"there is no array '{name}'", where=file.path, fix=REWRITE)
@@ -113,7 +118,7 @@ def _serves(file: VectorFile) -> Served:
             serves[d] = (sides[0], sides[1])
         elif lone := [f"{d}/{role}" for role in ROLES if f"{d}/{role}" in vectors]:
             fix = f"store both sides of {d}, or a and b"
-            raise file.wrong(lone[0], f"'{lone[0]}' has no other side", fix=fix)
+            raise wrong(file.path, lone[0], f"'{lone[0]}' has no other side", fix=fix)
     if not serves:
         raise UserError("there is no array of embeddings", where=file.path, fix=_near(file, "a"))
     return serves
@@ -129,13 +134,13 @@ def _check_shape(file: VectorFile, name: str, n: int) -> None:
     shape, dtype = file.arrays[name].shape, file.arrays[name].dtype
     if dtype is None or dtype.kind != "f" or dtype.itemsize > 8:
         kind = "text" if dtype is None else _kind(dtype)
-        raise file.wrong(name, f"'{name}' holds {kind}, not float16, float32 or float64")
+        raise wrong(file.path, name, f"'{name}' holds {kind}, not float16, float32 or float64")
     if len(shape) != 2 or not 0 < shape[1] <= _MAX_WIDTH:
         what = f"'{name}' has shape {shape}, not (N, D) with D from 1 to {_MAX_WIDTH:,}"
-        raise file.wrong(name, what)
+        raise wrong(file.path, name, what)
     if shape[0] != n:
         what = f"'{name}' has {shape[0]:,} rows for {n:,} ids"
-        raise file.wrong(name, what, fix="write one row per id, in their order")
+        raise wrong(file.path, name, what, fix="write one row per id, in their order")
 
 
 def _check_memory(file: VectorFile, names: list[str]) -> None:
@@ -144,21 +149,19 @@ def _check_memory(file: VectorFile, names: list[str]) -> None:
     have = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if need > have // 2:
         what = f"the arrays declare {need / 2**30:,.0f} GiB, this machine has {have / 2**30:,.0f}"
-        raise file.wrong(names[-1], what, fix="store float32, or fewer arrays in one file")
+        raise wrong(file.path, names[-1], what, fix="store float32, or fewer arrays in one file")
 
 
 def _vectors(file: VectorFile, name: str, ids: np.ndarray) -> np.ndarray:
     array = file.array(name)
     if array.shape != file.arrays[name].shape:
-        raise file.wrong(name, f"'{name}' has shape {array.shape}, its header says otherwise")
+        raise wrong(file.path, name, f"'{name}' has shape {array.shape}, its header says otherwise")
     for start in range(0, len(array), _ROWS):
         largest = np.abs(array[start : start + _ROWS]).max(axis=1)
-        bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
-        if len(bad):
-            row, value = start + int(bad[0]), largest[bad[0]]
-            holds = "NaN" if np.isnan(value) else "an infinite value" if value else "zeros alone"
-            what = f"the vector of id '{ids[row]}' holds {holds}"
-            raise file.wrong(name, what, row=row, fix="embed this item again")
+        if bad := first_bad_row(largest):
+            row = start + bad[0]
+            what = f"the vector of id '{ids[row]}' holds {bad[1]}"
+            raise wrong(file.path, name, what, row=row, fix="embed this item again")
     return np.asarray(array, dtype=array.dtype.newbyteorder("="))
 
 

@@ -10,13 +10,7 @@ from pathlib import Path
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import RESAMPLES, items, pick_protocol
-from crbench.evaluation.scorable import (
-    Scorable,
-    ScorableFile,
-    ScorableRun,
-    open_scorable,
-    protocol_entry,
-)
+from crbench.evaluation.scorable import Scorable, ScorableFile, open_scorable, protocol_entry
 from crbench.files import check_writable
 from crbench.records import ProtocolEntry
 from crbench.run.devices import Ranks
@@ -120,16 +114,12 @@ def _expand(paths: Sequence[Path]) -> list[Path]:
 def _open(paths: Sequence[Path], dataset: str | None, cache: str | Path | None) -> list[Scorable]:
     """Runs first: where there is one, its dataset and cache are those of the files."""
     runs = {path: open_scorable(path, cache=cache) for path in paths if path.is_dir()}
-    first = next(
-        (scorable for scorable in runs.values() if isinstance(scorable, ScorableRun)), None
-    )
+    shared = next((run.cache for run in runs.values()), None) if dataset is None else None
 
     def opened(path: Path) -> Scorable:
-        if path in runs:
-            return runs[path]
-        if first is not None and dataset is None and path.is_file():
-            return ScorableFile(path, first.cache)
-        return open_scorable(path, dataset=dataset, cache=cache)
+        if shared is not None and path.is_file():
+            return ScorableFile(path, shared)
+        return runs.get(path) or open_scorable(path, dataset=dataset, cache=cache)
 
     return [opened(path) for path in paths]
 

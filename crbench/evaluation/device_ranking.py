@@ -39,7 +39,7 @@ def ranker_on(device: torch.device, rows: int | None = None) -> Ranker:
         run: Map,
     ) -> tuple[int, RankBlock]:
         held = torch.from_numpy(gallery).to(device)
-        check_arithmetic(query, gallery, held)
+        _check_arithmetic(query, gallery, held)
         job = _Job(task, query, held, values, run)
         return rows or _rows(device, len(gallery)), job.rank_block
 
@@ -64,7 +64,7 @@ def device_scores(query: np.ndarray, gallery: Tensor) -> Tensor:
     return out
 
 
-def check_arithmetic(query: np.ndarray, gallery: np.ndarray, held: Tensor) -> None:
+def _check_arithmetic(query: np.ndarray, gallery: np.ndarray, held: Tensor) -> None:
     """UserError unless the device's float64 products are exact, as every IEEE one here must be."""
     few, part = query[:8].astype(np.float64), gallery[:_PROBED].astype(np.float64)
     expected = (few @ part.T * 2.0 ** (-2 * GRID_BITS)).astype(np.float32)

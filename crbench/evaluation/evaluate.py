@@ -19,7 +19,7 @@ from crbench.evaluation.scorable import ScorableRun, dataset_entry, open_scorabl
 from crbench.files import check_writable
 from crbench.records import Direction, ModalityEntry, Record, Serves, write_record
 from crbench.run.devices import Ranks, device_name, peak_memory, pick_device, threads_here
-from crbench.scoring import Items, health, score_directions
+from crbench.scoring import Engine, Items, health, score_directions
 from crbench.scoring.index import INDEX_KINDS
 from crbench.scoring.metrics import Progress
 from crbench.seeds import derive
@@ -62,8 +62,9 @@ def evaluate(
     chosen = data.card.protocols[key]
     usual = ("last", data.card.protocol, None)
     choices = zip((weights, key, approximate), usual, strict=True)
-    suffix = "-".join(choice for choice, default in choices if choice and choice != default)
-    target = Path(out) if out else scorable.record_path(suffix)
+    name_parts = [choice for choice, default in choices if choice and choice != default]
+    usual_path = scorable.record_path
+    target = Path(out or "-".join([str(usual_path), *name_parts]) + ".json")
     if ranks.first:
         check_writable(target)
     if probe:
@@ -92,12 +93,12 @@ def evaluate(
             approximate=approximate,
             threads=threads_here(),
             progress=show,
-            engine=ranks.engine(ranker),
+            engine=Engine(ranks.rank, ranks.size, ranks.total, ranker),
         )
     condition = health(arrays, result["tied_share"])
     seconds = time.perf_counter() - started
     serves = {
-        cast(Direction, d): Serves(query=view_of(names[0]), gallery=view_of(names[1]))
+        cast(Direction, d): Serves(query=_view_of(names[0]), gallery=_view_of(names[1]))
         for d, names in vectors.serves.items()
     }
     probed = None
@@ -175,7 +176,7 @@ def pick_protocol(data: Cache, protocol: str | None) -> str:
     return name
 
 
-def view_of(name: str) -> str:
+def _view_of(name: str) -> str:
     """What a record calls an array: ``uni`` for ``a/uni``, others by their name in the file."""
     modality, slash, view = name.partition("/")
     return view if slash and modality in ("a", "b") else name

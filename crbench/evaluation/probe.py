@@ -65,7 +65,6 @@ def probe_run(
 ) -> dict[Modality, ProbeEntry]:
     """A probe of each modality, on the view that serves its queries (same-modal where it can)."""
     data = run.cache
-    check_probe(data, protocol)
     embedder = Embedder.of_run(run.folder, run.info, device, quiet=quiet)
     probes: dict[Modality, ProbeEntry] = {}
     for modality in MODALITIES:

@@ -33,9 +33,10 @@ _STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precis
 class ScorableRun(OpenedRun):
     """A finished run, opened."""
 
-    def record_path(self, suffix: str) -> Path:
-        """``record.json`` in the run's folder; ``suffix`` names what is not the default."""
-        return self.path / f"{'-'.join(filter(None, ['record', suffix]))}.json"
+    @property
+    def record_path(self) -> Path:
+        """``record`` in the run's folder: where its record goes, without the ending."""
+        return self.path / "record"
 
     def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The run's embeddings, made where they are not there yet, checked, on every rank."""
@@ -51,8 +52,8 @@ class ScorableRun(OpenedRun):
         return {
             "run": f"{card.name}-{card.scale}-seed{info.seed}",
             "method": MethodEntry(card=info.method, **{key: getattr(card, key) for key in keys}),
-            "training": training_entry(
-                info, build_method(card, band_counts(self.cache)), folder.which
+            "training": _training_entry(
+                info, build_method(card, band_counts(info.dataset_card)), folder.which
             ),
             "digests": {
                 "weights": sha256_file(folder.weights),
@@ -75,10 +76,10 @@ class ScorableFile:
     cache: Cache
     name: str | None = None
 
-    def record_path(self, suffix: str) -> Path:
+    @property
+    def record_path(self) -> Path:
         """Beside the file, by its name."""
-        stem = "-".join(filter(None, ["record", self.path.stem, suffix]))
-        return self.path.with_name(f"{stem}.json")
+        return self.path.with_name(f"record-{self.path.stem}")
 
     def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The file's arrays; one that says it was made from another cache is a UserError."""
@@ -157,27 +158,30 @@ def open_scorable(
     return ScorableFile(path, open_dataset(dataset, cache), name)
 
 
-def training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry:
+def _training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry:
     """How a run's ``weights`` (last, best) came to be, with its model's parameters counted."""
     best = info.best if weights == "best" else {}
     trainable: Any = (p for p in model.parameters() if p.requires_grad)
+    same = (
+        "seed",
+        "n_train",
+        "seconds",
+        "device",
+        "threads",
+        "precision",
+        "final_terms",
+        "finished",
+    )
     return TrainingEntry(
-        seed=info.seed,
         epochs=best.get("epoch", info.epochs_done),
         epochs_planned=info.method_card.train.epochs,
         steps=best.get("step", info.steps),
         train_splits=info.dataset_card.train_splits,
-        n_train=info.n_train,
-        seconds=info.seconds,
         checkpoint="best {metric} on val, epoch {epoch}".format(**best) if best else "last",
-        device=info.device,
-        threads=info.threads,
-        precision=info.precision,
         params_trainable=count(trainable),
         params_total=count(model.parameters()),
         params_inference=count(model.inference_parameters()),
-        final_terms=info.final_terms,
-        finished=info.finished,
+        **{key: getattr(info, key) for key in same},
     )
 
 

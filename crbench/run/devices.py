@@ -22,8 +22,6 @@ import torch.distributed as dist
 from crbench import machine
 from crbench.cards import MethodCard
 from crbench.errors import UserError
-from crbench.scoring import Engine
-from crbench.scoring.engine import Ranker
 
 _TIMEOUT = "CRBENCH_RANK_TIMEOUT_S"
 _NOTHING = "nothing was written"
@@ -44,10 +42,6 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the process that embeds, writes and speaks."""
         return self.rank == 0
-
-    def engine(self, ranker: Ranker | None = None) -> Engine:
-        """How this process takes part in scoring."""
-        return Engine(self.rank, self.size, self.total, ranker)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sum of float64 ``values`` over the ranks, element by element, on every rank."""

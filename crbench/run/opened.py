@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crbench.cards import load_dataset
+from crbench.cards import DatasetCard, load_dataset
 from crbench.data.cache.reading import Cache, check_bands, default_path, open_cache
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_file
@@ -100,9 +100,9 @@ def statistics(data: Cache) -> Statistics:
     return {m: {key: values.tolist() for key, values in data.stats(m).items()} for m in MODALITIES}
 
 
-def band_counts(data: Cache) -> dict[str, int]:
-    """Number of bands per modality, as methods are built with."""
-    return {m: len(data.card.modality(m).used) for m in MODALITIES}
+def band_counts(card: DatasetCard) -> dict[str, int]:
+    """Number of bands in use per modality, as methods are built with."""
+    return {m: len(card.modality(m).used) for m in MODALITIES}
 
 
 def trained_model(folder: RunFolder, info: RunInfo, device: torch.device) -> Method:
@@ -110,8 +110,7 @@ def trained_model(folder: RunFolder, info: RunInfo, device: torch.device) -> Met
     UserError."""
     from crbench.models.registry import build_method
 
-    card = info.dataset_card
-    model = build_method(info.method_card, {m: len(card.modality(m).used) for m in MODALITIES})
+    model = build_method(info.method_card, band_counts(info.dataset_card))
     load_weights(folder.weights, model, weights_statement(info))
     written = info.digests.get(folder.which)
     if written and sha256_file(folder.weights) != written:

@@ -5,7 +5,7 @@ from crbench.scoring.health import THRESHOLDS, health
 from crbench.scoring.intervals import compare
 from crbench.scoring.metrics import PerQuery, metric_names
 from crbench.scoring.protocol import Items
-from crbench.scoring.score import per_query, score_directions, summarise, top_k
+from crbench.scoring.score import per_query, score_directions, top_k
 from crbench.words import DEFINITIONS, DIRECTIONS, KS, LABEL_KINDS, SAME_MODAL
 
 __all__ = [
@@ -23,6 +23,5 @@ __all__ = [
     "metric_names",
     "per_query",
     "score_directions",
-    "summarise",
     "top_k",
 ]

@@ -63,8 +63,8 @@ def check_sets(
     query: Items, gallery: Items, label_kind: str, n_classes: int
 ) -> tuple[Items, Items]:
     """Both item sets, checked, with labels of the same width."""
-    query = check_items(query, "query", label_kind, n_classes)
-    gallery = check_items(gallery, "gallery", label_kind, n_classes)
+    query = _check_items(query, "query", label_kind, n_classes)
+    gallery = _check_items(gallery, "gallery", label_kind, n_classes)
     widths = [i.labels.shape[1:] for i in (query, gallery) if i.labels is not None]
     if len(set(widths)) > 1:
         raise UserError(
@@ -74,7 +74,7 @@ def check_sets(
     return query, gallery
 
 
-def check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Items:
+def _check_items(items: Items, role: str, label_kind: str, n_classes: int) -> Items:
     """Validated copy of ``items`` with str ids and integer labels; ``role`` names it in errors."""
     if label_kind not in LABEL_KINDS:
         raise unknown("label kind", label_kind, LABEL_KINDS)

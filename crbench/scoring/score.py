@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Required, TypedDict, Unpack
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,16 +36,6 @@ from crbench.words import KS
 _SAMPLE = 256  # queries on which the recall of candidates is measured
 
 
-class SummaryOptions(TypedDict, total=False):
-    """Options of :func:`summarise`, with its defaults."""
-
-    label_kind: Required[str]
-    classes: Sequence[str]
-    ks: Sequence[int]
-    resamples: int
-    seed: int
-
-
 def per_query(
     embeddings: Mapping[str, Arrays],
     query: Items,
@@ -63,18 +53,31 @@ def per_query(
     ``threads`` (default: usable cores) and ``engine`` change speed and memory, never a bit of the
     result.
     """
-    query, gallery = check_sets(query, gallery, label_kind, n_classes)
-    tasks = _tasks(embeddings, query, gallery, label_kind, check_ks(ks))
+    sets = check_sets(query, gallery, label_kind, n_classes)
+    tasks = _tasks(embeddings, *sets, label_kind, check_ks(ks))
+    return _ranked(tasks, sets[0].ids, threads, progress, engine)
+
+
+Tasks = Iterator[tuple[RankingTask, np.ndarray, np.ndarray]]
+
+
+def _ranked(
+    tasks: Tasks,
+    ids: np.ndarray,
+    threads: int | None,
+    progress: Progress | None,
+    engine: Engine,
+) -> dict[str, PerQuery]:
     with workers(threads) as run:
         return {
-            task.direction: measure(task, query.ids, q, g, run, progress=progress, engine=engine)
+            task.direction: measure(task, ids, q, g, run, progress=progress, engine=engine)
             for task, q, g in tasks
         }
 
 
 def _tasks(
     embeddings: Mapping[str, Arrays], query: Items, gallery: Items, kind: str, ks: Sequence[int]
-) -> Iterator[tuple[RankingTask, np.ndarray, np.ndarray]]:
+) -> Tasks:
     """The task of each direction, with the grid vectors of its queries and gallery."""
     for direction in check_directions(embeddings):
         task = make_task(direction, query, gallery, kind, ks)
@@ -97,20 +100,24 @@ def score_directions(
     query: Items,
     gallery: Items,
     *,
+    label_kind: str,
+    classes: Sequence[str] = (),
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
     approximate: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
     engine: Engine = HERE,
-    **options: Unpack[SummaryOptions],
 ) -> dict[str, Any]:
     """All metrics of all given directions, as a JSON-serialisable dict of fractions.
 
     ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
     In aa and bb the gallery item with the query's id is left out; with ``groups`` in both item
-    sets, all items of the query's group, in every direction. ``options`` are those of
-    ``summarise``: ``label_kind`` is multi, single or none, ``classes`` names the classes, intervals
-    are 95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
+    sets, all items of the query's group, in every direction. ``label_kind`` is
+    multi, single or none, ``classes`` names the classes, ``ks`` are the cut-offs, intervals are
+    95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 
@@ -124,31 +131,19 @@ def score_directions(
     ``sample`` queries drawn by ``seed``. Equal inputs give equal bytes, whatever the threads or
     the order of the items. Raises UserError naming array and row.
     """
-    check_resamples(options.get("resamples", 0))
-    label_kind, ks = options["label_kind"], options.get("ks", KS)
-    facts = None
+    check_resamples(resamples)
+    sets, ks = check_sets(query, gallery, label_kind, len(classes)), check_ks(ks)
+    tasks = _tasks(embeddings, *sets, label_kind, ks)
     if approximate is None:
-        measured = per_query(
-            embeddings,
-            query,
-            gallery,
-            label_kind=label_kind,
-            n_classes=len(options.get("classes", ())),
-            ks=ks,
-            threads=threads,
-            progress=progress,
-            engine=engine,
-        )
+        measured, facts = _ranked(tasks, sets[0].ids, threads, progress, engine), None
     else:
-        sets = check_sets(query, gallery, label_kind, len(options.get("classes", ())))
-        tasks = _tasks(embeddings, *sets, label_kind, check_ks(ks))
-        seed = options.get("seed", 0)
         measured, facts = _from_candidates(tasks, *sets, approximate, seed, threads, progress)
-    return summarise(measured, query, gallery, **options) | {"approximate": facts}
+    result = _summarised(measured, *sets, label_kind, classes, ks, resamples, seed)
+    return result | {"approximate": facts}
 
 
 def _from_candidates(
-    tasks: Iterable[tuple[RankingTask, np.ndarray, np.ndarray]],
+    tasks: Tasks,
     query: Items,
     gallery: Items,
     kind: str,
@@ -173,20 +168,17 @@ def _from_candidates(
     return measured, facts
 
 
-def summarise(
+def _summarised(
     measured: Mapping[str, PerQuery],
     query: Items,
     gallery: Items,
-    *,
     label_kind: str,
-    classes: Sequence[str] = (),
-    ks: Sequence[int] = KS,
-    resamples: int = 1000,
-    seed: int = 0,
+    classes: Sequence[str],
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """What ``score_directions`` returns, from values per query that are already at hand."""
-    ks = check_ks(ks)
-    query, gallery = check_sets(query, gallery, label_kind, len(classes))
+    """What ``score_directions`` returns, from the values per query."""
     spread = resampled_metrics(measured, ks, resamples, seed) if resamples else {}
     result: dict[str, Any] = {
         "scores": {}, "chance": {}, "per_class": {}, "counts": {}, "tied_share": {}

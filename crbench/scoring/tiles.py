@@ -51,9 +51,11 @@ def fixed_point(embeddings: np.ndarray, name: str, ids: np.ndarray | None = None
     for start in range(0, len(x), _ROWS):
         block = np.array(x[start : start + _ROWS], dtype=np.float64, order="C")
         largest = np.abs(block).max(axis=1)
-        bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
-        if len(bad):
-            raise _bad_row(x, start + int(bad[0]), name, ids)
+        if bad := first_bad_row(largest):
+            row, holds = start + bad[0], bad[1]
+            where = f"{name}, row {row}" + (f" (id '{ids[row]}')" if ids is not None else "")
+            fix = "embed this item again, or leave it out on both sides"
+            raise UserError(f"an embedding holds {holds}", where=where, fix=fix)
         # frexp first: squares of large or subnormal values would leave the range of float64
         np.ldexp(block, -np.frexp(largest)[1][:, None], out=block)
         block /= np.sqrt((block * block).sum(axis=1, keepdims=True))
@@ -62,16 +64,15 @@ def fixed_point(embeddings: np.ndarray, name: str, ids: np.ndarray | None = None
     return codes
 
 
-def _bad_row(x: np.ndarray, row: int, name: str, ids: np.ndarray | None) -> UserError:
-    values = x[row]
-    if np.isnan(values).any():
-        what = "an embedding holds NaN"
-    elif np.isinf(values).any():
-        what = "an embedding holds an infinite value"
-    else:
-        what = "an embedding is the zero vector, which has no direction"
-    where = f"{name}, row {row}" + (f" (id '{ids[row]}')" if ids is not None else "")
-    return UserError(what, where=where, fix="embed this item again, or leave it out on both sides")
+def first_bad_row(largest: np.ndarray) -> tuple[int, str] | None:
+    """The first vector without a direction and what it holds, of the ``largest`` magnitude (N,) in
+    each; None where all have one."""
+    bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
+    if not len(bad):
+        return None
+    value = largest[bad[0]]
+    holds = "NaN" if np.isnan(value) else "an infinite value" if value else "zeros alone"
+    return int(bad[0]), holds
 
 
 def check_widths(query: np.ndarray, gallery: np.ndarray, name: str) -> None:

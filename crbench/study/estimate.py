@@ -29,7 +29,7 @@ def _measure_epoch(card: MethodCard, data: Cache, device: str, threads: int) -> 
     torch.set_num_threads(threads)
     chosen = pick_device(device)
     full_precision()
-    model = build_method(card, band_counts(data)).to(chosen).train()
+    model = build_method(card, band_counts(data.card)).to(chosen).train()
     pairs = Pairs(data, data.card.train_splits, image_size=model.image_size, device=str(chosen))
     n, size = len(pairs), min(card.train.batch_size, len(pairs))
     take = Stepper(model, card.train, precision_of(card, chosen), max(1, n // size))

@@ -62,7 +62,7 @@ def train_run(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
     device = pick_device(settings.device, ranks)
     torch.manual_seed(derive(settings.seed, "init", card.name, data.card.name))
     # before anything is written: a card that cannot be built leaves no folder behind
-    model = build_method(card, band_counts(data))
+    model = build_method(card, band_counts(data.card))
     splits = data.card.train_splits
     if len(data.rows(splits)) < 2:
         raise UserError(f"too few training pairs in {splits}", where=data.path)
@@ -150,6 +150,8 @@ class Loop:
         self.at = Position()
         self.clock = time.perf_counter()  # when the seconds of the position were last counted
         self.saved = self.clock
+        self.begun = (0, self.clock)  # the first step of this process, and when
+        self.latest: Mapping[str, Tensor] = {}  # terms of the last step
 
     def go(self, resume: bool, quiet: bool) -> RunInfo:
         """Optimise for the card's epochs, logging a line an epoch and saving as time passes."""
@@ -166,12 +168,12 @@ class Loop:
             journal.begin(self.at.step, self.at.best, self.at.step // self.per_epoch)
             self.clock = self.saved = time.perf_counter()
             bar.advance(self.at.step)
-            bar.note = shown = _Shown(self.size)
+            bar.note, self.begun = self._note, (self.at.step, self.clock)
             for step, batch in steps:
                 terms = self.stepper(batch, step)
                 self._count(terms)
                 journal.step(terms, step)
-                shown.terms, shown.steps = terms, shown.steps + 1
+                self.latest = terms
                 bar.advance()
                 if self.at.step % self.per_epoch == 0:
                     self._end_epoch(journal, step)
@@ -192,6 +194,12 @@ class Loop:
             "best": self.at.best,
         }
         return self.info.model_copy(update=update)
+
+    def _note(self) -> str:
+        """What the bar says: pairs per second and the terms of the last step."""
+        steps, seconds = self.at.step - self.begun[0], time.perf_counter() - self.begun[1]
+        terms = "  ".join(f"{name} {float(value):.3f}" for name, value in self.latest.items())
+        return f"{self.size * steps / max(seconds, 1e-9):,.0f} pairs/s  {terms}"
 
     def _journal(self, bar: progress.Bar) -> Journal:
         return Journal(
@@ -255,18 +263,3 @@ class Loop:
         if stored:
             sums = {name: torch.tensor(value) for name, value in stored.get("sums", {}).items()}
             self.at = Position(**{**stored, "sums": sums})
-
-
-@dataclass
-class _Shown:
-    """What the bar says of training: pairs per second and the terms of the last step."""
-
-    size: int
-    terms: Mapping[str, Tensor] = field(default_factory=dict)
-    steps: int = 0
-    since: float = field(default_factory=time.perf_counter)
-
-    def __call__(self) -> str:
-        rate = self.size * self.steps / max(time.perf_counter() - self.since, 1e-9)
-        terms = "  ".join(f"{name} {float(value):.3f}" for name, value in self.terms.items())
-        return f"{rate:,.0f} pairs/s  {terms}"

@@ -28,6 +28,7 @@ from crbench.run.devices import (
     pick_device,
     precision_of,
 )
+from crbench.run.opened import band_counts
 from crbench.seeds import derive
 from crbench.words import MODALITIES, Modality
 
@@ -61,7 +62,7 @@ def profile(
     """
     card = load_method(method, scale=scale, overrides=overrides)
     bands = load_dataset(dataset)
-    channels: dict[str, int] = {m: len(bands.modality(m).used) for m in MODALITIES}
+    channels = band_counts(bands)
     trained = method_class(card).trained_by == "gradient"
     with torch.device("meta" if trained else "cpu"):
         model = build_method(card, channels)

@@ -53,12 +53,10 @@ class TrainSettings:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 0:
-            raise UserError(f"epochs must be 0 or more, not {self.epochs}", where="--epochs")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"seed must be 0 or more, not {self.seed}", where="--seed")
-        if self.threads is not None and self.threads < 1:
-            raise UserError(f"threads must be 1 or more, not {self.threads}", where="--threads")
+        for name, least in (("epochs", 0), ("seed", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and not least <= value < 2**63:
+                raise UserError(f"{name} must be {least} or more, not {value}", where=f"--{name}")
 
     def card(self) -> MethodCard:
         """The method card with every choice resolved."""

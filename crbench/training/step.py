@@ -67,8 +67,8 @@ class Stepper:
         self.optimizer = make_optimizer(model, card)
         self.scheduler = make_scheduler(self.optimizer, card, steps_per_epoch)
         if card.checkpointing:
-            checkpoint_blocks(model)
-        self.compiled = card.compile and compile_blocks(model)
+            _checkpoint_blocks(model)
+        self.compiled = card.compile and _compile_blocks(model)
         self.group = _gradient_group(model) if self.ranks.size > 1 else None
         self.loss = self._shared(_Loss(model), self.group) if self.group else _Loss(model)
 
@@ -165,13 +165,13 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return [block for part in lists for block in part.children()]
 
 
-def checkpoint_blocks(model: nn.Module) -> None:
+def _checkpoint_blocks(model: nn.Module) -> None:
     """Keep what enters a block, not what is inside; the way back computes that again."""
     for block in blocks(model):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
-def compile_blocks(model: nn.Module) -> bool:
+def _compile_blocks(model: nn.Module) -> bool:
     """Compile every block; blocks of one kind and shape share the work. False where it fails."""
     device = next(model.parameters()).device
     try:

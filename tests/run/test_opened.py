@@ -80,14 +80,14 @@ def test_an_opened_run_has_its_statement_and_its_cache(copy: Path, twin_cache: P
     assert run.path == copy and run.folder.which == "last" and run.info == RunFolder(copy).read()
     assert run.cache.digest == open_cache(twin_cache).digest == run.info.cache_digest
     assert statistics(run.cache) == run.info.statistics
-    assert band_counts(run.cache) == {"a": 2, "b": 12}
+    assert band_counts(run.cache.card) == {"a": 2, "b": 12}
     model = model_of(run)
     assert not any(module.training for module in model.modules())
 
 
 def test_bands_in_use_are_counted(twin_cache: Path) -> None:
     data = open_dataset("ben-14k-twin", twin_cache, ["a=VH", "b=B04,B03,B02"])
-    assert band_counts(data) == {"a": 1, "b": 3}
+    assert band_counts(data.card) == {"a": 1, "b": 3}
     assert {m: len(table["mean"]) for m, table in statistics(data).items()} == {"a": 1, "b": 3}
 
 

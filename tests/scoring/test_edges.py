@@ -100,7 +100,7 @@ def bad(what: str) -> dict[str, Any]:
     ("what", "message"),
     [
         ("nan", r"NaN[\s\S]*bb query embeddings, row 3 \(id 'p003'\)"),
-        ("zero", r"zero vector[\s\S]*embeddings, row 5 \(id 'p005'\)"),
+        ("zero", r"zeros alone[\s\S]*embeddings, row 5 \(id 'p005'\)"),
         ("rows", r"7 embeddings for 8 ids[\s\S]*aa query embeddings"),
         ("width", r"4 dimensions, gallery ones 3[\s\S]*ab embeddings"),
         ("ids", r"'p002' repeats[\s\S]*query ids, rows 2 and 6"),

@@ -114,7 +114,7 @@ def test_normalising_does_not_depend_on_the_rows_around() -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite"), (0.0, "zero vector")],
+    [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite"), (0.0, "zeros alone")],
 )
 def test_bad_rows_are_named(value: float, what: str) -> None:
     x = vectors(3000, 4)
