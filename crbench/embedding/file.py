@@ -68,11 +68,8 @@ class Embeddings:
         return {d: (query[q], gallery[g]) for d, (q, g) in self.serves.items()}
 
     def of(self, name: str, ids: np.ndarray) -> np.ndarray:
-        """Vectors (n, D) of the array ``name``, e.g. ``a/uni``, in the order of ``ids``."""
-        return self.arrays[name][self.rows(ids)]
-
-    def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Row of each id, (n,) int64; ids that are not there are a UserError that counts them."""
+        """Vectors (n, D) of the array ``name``, e.g. ``a/uni``, in the order of ``ids``; ids that
+        are not there are a UserError that counts them."""
         rows = positions_of(ids, self.ids)
         missing = [str(name) for name in ids[rows < 0]]
         if missing:
@@ -82,7 +79,7 @@ class Embeddings:
                 where=f"{self.path}, ids",
                 fix="embed every item of the protocol's splits",
             )
-        return rows
+        return self.arrays[name][rows]
 
 
 @dataclass(frozen=True)

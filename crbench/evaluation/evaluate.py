@@ -63,8 +63,7 @@ def evaluate(
     usual = ("last", data.card.protocol, None)
     choices = zip((weights, key, approximate), usual, strict=True)
     name_parts = [choice for choice, default in choices if choice and choice != default]
-    usual_path = scorable.record_path
-    target = Path(out or "-".join([str(usual_path), *name_parts]) + ".json")
+    target = Path(out or "-".join([str(scorable.record_path), *name_parts]) + ".json")
     if ranks.first:
         check_writable(target)
     if probe:

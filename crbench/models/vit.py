@@ -48,16 +48,11 @@ class Stem(nn.Module):
     """Patch embedding (C → D) plus positions: learned, fixed sin-cos, or none of its own."""
 
     def __init__(
-        self,
-        channels: int,
-        width: int,
-        image_size: int,
-        patch_size: int,
-        positions: Literal["learned", "sincos", "none"] = "learned",
+        self, channels: int, table: ViTTable, positions: Literal["learned", "sincos", "none"]
     ) -> None:
         super().__init__()
-        self.patches = PatchEmbed(image_size, patch_size, channels, width)
-        side = image_size // patch_size
+        side, width = table.side, table.width
+        self.patches = PatchEmbed(table.image_size, table.patch_size, channels, width)
         self.positions: nn.Parameter | None = None
         if positions == "learned":
             self.positions = nn.Parameter(torch.empty(1, side * side, width))

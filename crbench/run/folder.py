@@ -27,6 +27,7 @@ from pydantic import Field
 from crbench.cards import DatasetCard, MethodCard, Strict, parse
 from crbench.errors import UserError, unknown
 from crbench.files import read_json, read_jsonl, sha256_file, write_json
+from crbench.words import MODALITIES
 
 WEIGHTS = ("last", "best")
 
@@ -80,10 +81,25 @@ class RunInfo(Strict):
         """The resolved method card."""
         return parse(MethodCard, self.method, where="run.json: method")
 
+    @property
+    def bands(self) -> dict[str, list[str]]:
+        """The bands that the model sees, by modality."""
+        return {m: self.dataset_card.modality(m).used for m in MODALITIES}
+
     @cached_property
     def dataset_card(self) -> DatasetCard:
         """The dataset card of the cache that was trained on."""
         return parse(DatasetCard, self.dataset, where="run.json: dataset")
+
+
+class _Place:
+    """A file of a run's folder; ``{}`` in its name says which weights it is made from."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self.name.format("" if run.which == "last" else f"-{run.which}")
 
 
 @dataclass(frozen=True)
@@ -93,37 +109,13 @@ class RunFolder:
     path: Path
     which: str = "last"
 
-    @property
-    def info_path(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / f"weights{self._suffix}.safetensors"
-
-    @property
-    def embeddings(self) -> Path:
-        return self.path / f"embeddings{self._suffix}.h5"
-
-    @property
-    def index(self) -> Path:
-        return self.path / f"index{self._suffix}"
-
-    @property
-    def _suffix(self) -> str:
-        return "" if self.which == "last" else f"-{self.which}"
-
-    @property
-    def record(self) -> Path:
-        return self.path / "record.json"
+    info_path = _Place("run.json")
+    metrics = _Place("metrics.jsonl")
+    checkpoint = _Place("checkpoint.pt")
+    weights = _Place("weights{}.safetensors")
+    embeddings = _Place("embeddings{}.h5")
+    index = _Place("index{}")
+    record = _Place("record.json")
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the weights that are there, by ``"last"`` and ``"best"``."""

@@ -127,7 +127,7 @@ def weights_statement(info: RunInfo) -> dict[str, Any]:
     them from those of another run."""
     return {
         "method": info.method,
-        "bands": {m: info.dataset_card.modality(m).used for m in MODALITIES},
+        "bands": info.bands,
         "statistics": info.statistics,
         "seed": info.seed,
         "cache_digest": info.cache_digest,

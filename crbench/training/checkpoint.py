@@ -81,9 +81,7 @@ def load_latest(
     damaged the error of the newest is raised.
     """
     first: UserError | None = None
-    for candidate in [path, *older(path)]:
-        if not candidate.is_file():
-            continue
+    for candidate in filter(Path.is_file, [path, *older(path)]):
         try:
             position = load_state(candidate, model, optimizer)
         except UserError as error:

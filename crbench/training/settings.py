@@ -16,11 +16,11 @@ from crbench.errors import UserError
 from crbench.run.devices import Ranks, device_name
 from crbench.run.folder import Options, RunFolder, RunInfo, default_run, differing
 from crbench.run.opened import statistics
-from crbench.words import MODALITIES
 
 # a run goes on only with these as they were
 _SETTLED = (
-    "method", "cache_digest", "statistics", "seed", "precision", "threads", "device", "ranks",
+    "method", "cache_digest", "bands", "statistics", "seed", "precision", "threads", "device",
+    "ranks",
 )  # fmt: skip
 
 
@@ -131,11 +131,4 @@ def begin(run: RunFolder, info: RunInfo, *, resume: bool, quiet: bool) -> RunInf
                 where=run.path,
                 fix="use the settings of its run.json, or choose another --out",
             )
-    cards = before.dataset_card, info.dataset_card
-    if any(cards[0].modality(m).used != cards[1].modality(m).used for m in MODALITIES):
-        raise UserError(
-            "cannot go on: the run was started with other bands",
-            where=run.path,
-            fix="give the --bands of its run.json, or choose another --out",
-        )
     return before if before.finished else before.model_copy(update={"options": info.options})

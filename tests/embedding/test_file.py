@@ -50,6 +50,14 @@ def test_every_format_gives_the_same(
     np.testing.assert_array_equal(pairs["bb"][0], B[order])
 
 
+def test_a_set_against_itself_is_taken_once(tmp_path: Path) -> None:
+    """One array serves both sides, which the scorer then normalises once."""
+    found = read_embeddings(npz(tmp_path / "x.npz"), KNOWN)
+    same, other = found.pairs(IDS, IDS), found.pairs(IDS[:3], IDS)
+    assert same["aa"][0] is same["aa"][1] is same["ab"][0] is same["ba"][1]
+    assert len(other["aa"][0]) == 3 and len(other["aa"][1]) == N
+
+
 @pytest.mark.parametrize("dtype", ["<f2", "<f8", ">f4"])
 def test_other_floats_are_read(dtype: str, tmp_path: Path) -> None:
     found = read_embeddings(npz(tmp_path / "x.npz", a=A.astype(dtype)), KNOWN)

@@ -31,9 +31,8 @@ def test_images_of_the_cache_give_the_runs_embeddings(
         embed_images(trained_run, twin_cache, out=tmp_path / "all.h5", quiet=True), cache.ids
     )
     assert list(whole.ids) == list(cache.ids) and set(whole.serves) == {"aa", "bb", "ab", "ba"}
-    rows = whole.rows(np.array(ids))
     for name, array in own.items():
-        np.testing.assert_allclose(whole.arrays[name][rows], array, atol=1e-5)
+        np.testing.assert_allclose(whole.of(name, np.array(ids)), array, atol=1e-5)
     (tmp_path / "photos").mkdir()
     for name in ids[:5]:
         row = int(np.flatnonzero(cache.ids == name)[0])
