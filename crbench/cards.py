@@ -122,15 +122,11 @@ class ModalityCard(Strict):
             values = getattr(self, key)
             if values is not None and len(values) != len(self.bands):
                 raise ValueError(f"{key} has {len(values)} values for {len(self.bands)} bands")
-        if len(set(self.bands)) != len(self.bands):
-            raise ValueError("band names repeat")
-        used = self.used
-        if strange := [band for band in used if band not in self.bands]:
+        for what, names in (("band names", self.bands), ("bands in use", self.used)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} repeat")
+        if strange := [band for band in (*self.used, *self.display) if band not in self.bands]:
             raise ValueError(f"there is no band {', '.join(strange)}, only {', '.join(self.bands)}")
-        if len(set(used)) != len(used):
-            raise ValueError("bands in use repeat")
-        if missing := [band for band in self.display if band not in self.bands]:
-            raise ValueError(f"display names bands that are not there: {missing}")
         return self
 
     @property
@@ -297,11 +293,12 @@ def _resolve(
 
 def read_table(kind: str, name: str) -> dict[str, Any]:
     """A card's TOML as it stands in the file; ``name`` is a name of ``kind`` or a .toml path."""
-    path = Path(name) if name.endswith(".toml") else card_folder(kind) / f"{name}.toml"
-    if "/" in name and not name.endswith(".toml") or not path.is_file():
-        if name.endswith(".toml"):
-            raise UserError("no such card", where=path, fix="check the path")
+    named = not name.endswith(".toml")
+    if named and name not in names(kind):
         raise unknown(_CARD_WORDS[kind], name, names(kind))
+    path = card_folder(kind) / f"{name}.toml" if named else Path(name)
+    if not path.is_file():
+        raise UserError("no such card", where=path, fix="check the path")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

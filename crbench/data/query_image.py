@@ -6,11 +6,13 @@ The one entry for files of strangers; what a file may do is bounded in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from crbench.cards import ModalityCard
+from crbench.data.sources.raw import some
 from crbench.data.sources.user.images import (
     LOADERS,
     OpenedImage,
@@ -50,16 +52,20 @@ def read_query(path: Path, modality: ModalityCard, data: bytes | None = None) ->
     return pixels[[(names or modality.bands).index(band) for band in modality.used]]
 
 
+def check_bands_used(modality: ModalityCard, names: Sequence[str], *, where: object) -> None:
+    """UserError where a band that a model sees is not among ``names``."""
+    if missing := [band for band in modality.used if band not in names]:
+        raise UserError(
+            f"{modality.name} needs the bands {', '.join(missing)}, the file has {some(names, 30)}",
+            where=where,
+            fix="add the missing bands, or train on the others: --bands",
+        )
+
+
 def _stored(image: OpenedImage, modality: ModalityCard, path: Path) -> ModalityCard:
     """``modality`` with the bands that the file names, of which it may have more than are used."""
     names = list(image.names)
-    if missing := [band for band in modality.used if band not in names]:
-        listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
-        raise UserError(
-            f"{modality.name} needs the bands {', '.join(missing)}, the file has {listed}",
-            where=path,
-            fix="add the missing bands, or train on the others: --bands",
-        )
+    check_bands_used(modality, names, where=path)
     if len(names) != len(modality.bands) and image.nbytes > room(modality):
         raise UserError(
             f"its {len(names):,} bands take {image.nbytes:,} bytes, an image at most "

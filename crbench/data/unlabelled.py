@@ -17,7 +17,7 @@ from torch import Tensor
 from crbench.cards import ModalityCard
 from crbench.data.cache.reading import open_cache, other_facts
 from crbench.data.pairs import band_tensors, normalise
-from crbench.data.query_image import read_query
+from crbench.data.query_image import check_bands_used, read_query
 from crbench.data.sources.user.image_folders import files_by_key
 from crbench.data.sources.user.images import LOADERS
 from crbench.errors import UserError
@@ -58,12 +58,7 @@ def cached_images(path: Path, which: str, modality: ModalityCard) -> UnlabelledI
     """
     cache = open_cache(path)
     stored = cache.card.modality(which)
-    if missing := [band for band in modality.used if band not in stored.bands]:
-        raise UserError(
-            f"{modality.name} needs the bands {', '.join(missing)}, modality {which} of this cache "
-            f"has {', '.join(stored.bands)}",
-            where=path,
-        )
+    check_bands_used(modality, stored.bands, where=path)
     if facts := other_facts(stored, modality):
         raise UserError(f"modality {which} does not fit the run: {'; '.join(facts)}", where=path)
     positions = [stored.bands.index(band) for band in modality.used]

@@ -34,9 +34,9 @@ def tiff(
 
 
 def png(width: int, height: int, color: int = 0) -> bytes:
-    """A valid PNG of zeros, as wide and high as it says if that is under a gigabyte."""
+    """A valid PNG of zeros, as wide and high as it says if that is under 256 MiB."""
     channels = {0: 1, 2: 3}[color]
-    rows = min(height, 2**30 // (width * channels + 1))
+    rows = min(height, 2**28 // (width * channels + 1))
     packer = zlib.compressobj(9)
     row = bytes(width * channels + 1)
     data = b"".join(packer.compress(row) for _ in range(rows)) + packer.flush()
@@ -111,7 +111,7 @@ def bombs(shape: tuple[int, int, int], dtype: str, other: Path) -> dict[str, tup
         "negative.npy": (npy((-1, 2**62)), "the card says"),
         "header.npy": (huge, "not a readable image"),
         "pickle.npy": (npy((1,), "|O"), "Python objects, which are never loaded"),
-        "bomb.npz": (npz(good, 2**30), "the archive unpacks to 1,073,"),
+        "bomb.npz": (npz(good, 2**28), "the archive unpacks to 268,"),
         "header.npz": (npz(huge, 2**25), "not a readable image"),
         "lying.npz": (lying(good, shape), "not a readable image"),
         "bzip.npz": (npz(good, 2**28, zipfile.ZIP_BZIP2), "an archive that NumPy did not write"),

@@ -23,7 +23,7 @@ from crbench.data.cache import blocks, layout
 from crbench.data.cache.quality import oddities
 from crbench.data.cache.reading import open_cache
 from crbench.data.cache.verify import scan_all
-from crbench.data.sources import Packed, Source, open_source
+from crbench.data.sources import Source, open_source
 from crbench.errors import UserError
 from crbench.files import append_jsonl, disk_error, held, read_jsonl, sha256_json
 from crbench.progress import bar
@@ -62,8 +62,8 @@ def build_cache(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(out):
-            if isinstance(source, Packed):
-                source = source.unpack(_beside(out, ".part.raw"), quiet)
+            if not isinstance(source, Source):
+                source = source(_beside(out, ".part.raw"), quiet)
                 _check_source(source, card)
             for note in source.notes:
                 _say(note, quiet)

@@ -68,13 +68,9 @@ class Source:
     missing: int | None = None
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Raw data in archives. ``unpack(folder, quiet)`` keeps what is needed of them in ``folder``,
-    which the build removes at its end, and gives the source; it goes on with what an earlier call
-    left there."""
-
-    unpack: Callable[[Path, bool], Source]
+# Raw data in archives: called with a folder and whether to be quiet, it keeps there what is needed
+# of them and gives the source. It goes on with what an earlier call left; the build removes it.
+Packed = Callable[[Path, bool], Source]
 
 
 def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:

@@ -75,33 +75,27 @@ def listed(path: Path) -> Wanted:
     what, fix = "cannot read the list of members", "--members FILE or all"
     with damage_named(what, path, OSError, UnicodeDecodeError, fix=fix):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
-    header = ["s2_name", "split"]
-    if rows and "s2_name" in rows[0]:
-        header, rows = rows[0], [[], *rows[1:]]  # an empty row keeps the count of lines right
+    header = None if lines and "s2_name" in lines[0] else ["s2_name", "split"]
+    rows = csv.DictReader(lines, header, restval="", skipinitialspace=True)
     known = shipped()
-    ids: list[str] = []
+    ids: dict[str, None] = {}
     split, s1 = dict(known.split), dict(known.s1)
-    seen: set[str] = set()
-    for number, row in enumerate(rows, start=1):
-        if not any(row) or row[0].startswith("#"):
+    for row in rows:
+        name = canonical(row["s2_name"].strip())
+        if name.startswith("#") or not any(row.values()):
             continue
-        line = dict(zip(header, row, strict=False))
-        name = canonical(line.get("s2_name", ""))
-        if not S2_NAME.fullmatch(name) or name in seen:
-            what = "comes twice" if name in seen else "is no Sentinel-2 name of BigEarthNet v1"
+        if not S2_NAME.fullmatch(name) or name in ids:
+            what = "comes twice" if name in ids else "is no Sentinel-2 name of BigEarthNet v1"
             raise UserError(
-                f"line {number}: '{name}' {what}",
+                f"line {rows.line_num}: '{name}' {what}",
                 where=path,
                 fix="one name a line, like S2A_MSIL2A_20170803T094031_26_19, or name,split",
             )
-        seen.add(name)
-        ids.append(name)
-        if line.get("split"):
-            split[name] = line["split"]
-        if line.get("s1_name"):
-            s1[name] = line["s1_name"]
-    return Wanted(f"the list {path.name}", ids, split, s1)
+        ids[name] = None
+        for column, values in (("split", split), ("s1_name", s1)):
+            if value := row.get(column, "").strip():
+                values[name] = value
+    return Wanted(f"the list {path.name}", list(ids), split, s1)
 
 
 def wanted(members: str, sha256: str | None = None) -> Wanted | None:

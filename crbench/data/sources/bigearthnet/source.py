@@ -57,7 +57,7 @@ def open_bigearthnet(card: DatasetCard, source_dir: Path | None) -> Source | Pac
         layout = unpack_archives(raw, folder, _keep(want), sha256_json(choice), quiet)
         return _assemble(card, table, want, layout)
 
-    return Packed(unpack)
+    return unpack
 
 
 def _check_card(card: DatasetCard) -> None:
@@ -201,14 +201,8 @@ def _reader(card: DatasetCard, layout: Layout, ids: list[str], partners: list[st
         for name in modality.bands:
             rest = f"_{name}.tif"
             native = [
-                tiff.band(
-                    store.fetch(disk[patch], rest),
-                    name,
-                    modality.size,
-                    modality.dtype,
-                    where=store.where(disk[patch], rest),
-                )
-                for patch in patches
+                tiff.band(store.fetch(patch, rest), name, modality, where=store.where(patch, rest))
+                for patch in map(disk.__getitem__, patches)
             ]
             bands.append(tiff.to_common_size(np.stack(native), modality.size))
         return np.stack(bands, axis=1)

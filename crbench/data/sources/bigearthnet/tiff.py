@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from crbench.cards import ModalityCard
 from crbench.data.sources.raw import damage_named
 from crbench.errors import UserError
 
@@ -36,10 +37,10 @@ def reading() -> Iterator[None]:
             yield
 
 
-def band(raw: bytes, name: str, size: tuple[int, int], dtype: str, *, where: str) -> np.ndarray:
-    """The only layer of a GeoTIFF at its native size, (H, W) of ``dtype``.
+def band(raw: bytes, name: str, modality: ModalityCard, *, where: str) -> np.ndarray:
+    """The only layer of a GeoTIFF at its native size, (H, W) of the modality's dtype.
 
-    ``size`` is that of the modality. A file that is damaged, or whose size, type or number of
+    A file that is damaged, or whose size, type or number of
     layers is another one, is a UserError: values are never cast.
     """
     import rasterio
@@ -52,10 +53,10 @@ def band(raw: bytes, name: str, size: tuple[int, int], dtype: str, *, where: str
     ):
         layers, kind, shape = file.count, file.dtypes[0], file.shape
         pixels = file.read(1)
-    wanted = tuple(side // FACTORS[name] for side in size)
-    if (layers, kind, shape) != (1, dtype, wanted):
+    wanted = tuple(side // FACTORS[name] for side in modality.size)
+    if (layers, kind, shape) != (1, modality.dtype, wanted):
         raise UserError(
-            f"{name} is {layers} × {kind} {shape}, expected 1 × {dtype} {wanted}",
+            f"{name} is {layers} × {kind} {shape}, expected 1 × {modality.dtype} {wanted}",
             where=where,
             fix="take the archives as they are published",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block, Source
@@ -44,7 +44,7 @@ class _TwinTable(Strict):
     seed: int
     looks: float = Field(gt=0)  # SAR speckle: lower is noisier
     noise: float = Field(ge=0)  # optical sensor noise, in reflectance × 10,000
-    splits: dict[str, int]
+    splits: dict[str, PositiveInt]
 
 
 def open_twin(card: DatasetCard, source_dir: Path | None) -> Source:
@@ -58,10 +58,6 @@ def open_twin(card: DatasetCard, source_dir: Path | None) -> Source:
         )
     if table.world not in TWIN_CLASSES:
         raise unknown("world", table.world, TWIN_CLASSES, where=f"{card.name}, source.world")
-    if bad := [name for name, count in table.splits.items() if count < 1]:
-        raise UserError(
-            f"split '{bad[0]}' has no pairs", where=f"{card.name}, source.splits", fix="give ≥ 1"
-        )
     world = TWIN_CLASSES[table.world]
     if missing := [name for name in card.labels.classes if name not in world.grounds]:
         raise unknown("class", missing[0], world.grounds, where=f"{card.name}, labels.classes")

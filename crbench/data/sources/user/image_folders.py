@@ -28,13 +28,14 @@ def modality_folders(root: Path, card: DatasetCard, named: Mapping[str, str]) ->
     known = {path.name.lower(): path for path in _subfolders(root)}
     folders: dict[str, Path] = {}
     for which in MODALITIES:
-        names = [named[which]] if named[which] else [which, card.modality(which).name]
-        if named[which] and (root / named[which]).is_dir():
-            folders[which] = root / named[which]
-        elif path := next((known[n.lower()] for n in names if n.lower() in known), None):
+        names = (which, card.modality(which).name.lower())
+        path = next((known[name] for name in names if name in known), None)
+        if named[which]:
+            path = root / named[which]
+            if not path.is_dir():
+                raise _not_found(root, card, which)
+        if path is not None:
             folders[which] = path
-        elif named[which]:
-            raise _not_found(root, card, which)
     if len(folders) < 2:
         folders = _by_content(root, card, folders)
     return {which: _through(folders[which], card.labels.classes) for which in MODALITIES}
@@ -46,11 +47,9 @@ def files_by_key(folder: Path, prefix: str, suffix: str) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in _images(folder):
         stem = path.stem
-        if not (stem.startswith(prefix) and stem.endswith(suffix)):
-            continue
-        if len(stem) <= len(prefix) + len(suffix):
-            continue
         name = stem[len(prefix) : len(stem) - len(suffix)]
+        if not name or prefix + name + suffix != stem:
+            continue
         key = (PurePosixPath(path.relative_to(folder).parent.as_posix()) / name).as_posix()
         if key in files:
             raise UserError(

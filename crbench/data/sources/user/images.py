@@ -34,14 +34,6 @@ _MODES = {  # of Pillow, whose pixels are values and no palette: bands and dtype
     "I": (1, "int32"),
     "F": (1, "float32"),
 }
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PICTURE = (b"\x89PNG", b"\xff\xd8\xff")
-_STARTS = {  # how files begin, and what they then are
-    **dict.fromkeys((".png", ".jpg", ".jpeg"), ("PNG or JPEG", _PICTURE)),
-    **dict.fromkeys((".tif", ".tiff"), ("TIFF", TIFF)),
-    ".npy": ("NumPy array", (b"\x93NUMPY",)),
-    ".npz": ("NumPy archive", (b"PK",)),
-}
 LEAST_ROOM = 64 * 2**20  # bytes that any image may take, on disk and decoded
 
 
@@ -109,8 +101,7 @@ def opened_image(
     A file of over ``most`` bytes, a damaged one, one of another kind, a palette picture or an array
     of Python objects is a UserError, here or when it is decoded.
     """
-    ending = path.suffix.lower()
-    kind, starts = _STARTS[ending]
+    kind, starts, loader = LOADERS[path.suffix.lower()]
     try:
         if data is None:
             if not path.is_file():  # a pipe or a device would be waited for
@@ -124,7 +115,7 @@ def opened_image(
             )
         if not data.startswith(starts):
             raise ValueError(f"its content is no {kind}")
-        with LOADERS[ending](data, most) as image:
+        with loader(data, most) as image:
             yield image
     except UserError as error:
         error.where = error.where or str(path)
@@ -243,9 +234,14 @@ def _array(file: Any) -> OpenedImage:
     return OpenedImage(shape, dtype, read)
 
 
-LOADERS: dict[str, Callable[[bytes, int], AbstractContextManager[OpenedImage]]] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg"), _picture),
-    **dict.fromkeys((".tif", ".tiff"), _geotiff),
-    ".npy": _numpy,
-    ".npz": _numpy_archive,
+_Loader = Callable[[bytes, int], AbstractContextManager[OpenedImage]]
+LOADERS: dict[str, tuple[str, tuple[bytes, ...], _Loader]] = {  # what files are, and how they begin
+    **dict.fromkeys(
+        (".png", ".jpg", ".jpeg"), ("PNG or JPEG", (b"\x89PNG", b"\xff\xd8\xff"), _picture)
+    ),
+    **dict.fromkeys(
+        (".tif", ".tiff"), ("TIFF", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _geotiff)
+    ),
+    ".npy": ("NumPy array", (b"\x93NUMPY",), _numpy),
+    ".npz": ("NumPy archive", (b"PK",), _numpy_archive),
 }

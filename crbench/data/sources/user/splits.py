@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from crbench.cards import Strict, parse
 from crbench.data.sources.raw import counted, split_by_hash
@@ -24,20 +24,17 @@ class _SplitRule(Strict):
     """
 
     seed: int = 0
-    shares: dict[str, float] | None = None
-    counts: dict[str, int] | None = None
+    shares: dict[str, PositiveFloat] | None = None
+    counts: dict[str, PositiveInt] | None = None
     rest: str = "train"
     balanced: list[str] = Field(default_factory=list)
-    of: int | None = Field(default=None, gt=0)
+    of: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> _SplitRule:
         if (self.shares is None) == (self.counts is None):
             raise ValueError("give shares or counts, one of them")
-        values = list((self.shares or self.counts or {}).values())
-        if not values or min(values) <= 0:
-            raise ValueError("every split needs more than nothing")
-        if self.shares is not None and abs(sum(values) - 1) > 1e-9:
+        if self.shares is not None and abs(sum(self.shares.values()) - 1) > 1e-9:
             raise ValueError("the shares do not sum to 1")
         if unnamed := [name for name in self.balanced if name not in (self.counts or {})]:
             raise ValueError(f"balanced names '{unnamed[0]}', which has no count")

@@ -106,7 +106,7 @@ def test_pan_and_ms_see_the_same_scene() -> None:
         ("source.world=ben-41k", "ben-14k"),
         ("source.generator=999", "generator 999"),
         ("source.looks=0", "looks"),
-        ("source.splits.val=0", "split 'val'"),
+        ("source.splits.val=0", "splits.val: Input should be greater"),
         ("a.size=[30, 32]", "square"),
         ("b.size=[20, 20]", "multiple"),
         ('labels.classes=["Moon"]', "Moon"),
