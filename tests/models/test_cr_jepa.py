@@ -14,7 +14,7 @@ from crbench.errors import UserError
 from crbench.models.base import Step, count
 from crbench.models.cr_jepa import CRJEPA
 from crbench.models.losses import infonce
-from crbench.models.predictors import SHARING, predict
+from crbench.models.predictors import SHARING
 from crbench.models.registry import build_method
 from crbench.words import DIRECTIONS
 
@@ -176,17 +176,6 @@ def test_sharing_strategies_build_their_predictors(strategy: str) -> None:
         for name in model.predictors
     }
     assert sorted(" ".join(routes) for routes in groups.values()) == TOGETHER[strategy]
-
-
-def test_batched_routes_equal_single_ones() -> None:
-    model = small("model.predictor_sharing=one")
-    torch.manual_seed(1)
-    contexts = {x: torch.randn(3, 5, 32) for x in "ab"}
-    places = {x: torch.randn(3, 4, 32) for x in "ab"}
-    together = predict(model.predictors, model.serves, contexts, places)
-    for route in DIRECTIONS:
-        alone = model.predictors["all"](contexts[route[0]], places[route[1]])
-        assert torch.allclose(together[route], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize(

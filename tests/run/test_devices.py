@@ -9,64 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.run.devices import Ranks, joined
-from crbench.scoring import Engine, metrics, per_query
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracles"))
-from small_sets import make, pairs
 
 # all but when, how fast and on what
 SAME = ("scores", "chance", "per_class", "counts", "health", "collapsed", "digests", "protocol")
-
-
-@settings(max_examples=12, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 5), st.sampled_from(["multi", "single", "none"]))
-def test_the_number_of_ranks_changes_no_bit(seed: int, size: int, kind: str) -> None:
-    """Ranks as threads that add up at a barrier; small tiles, so that each has some or none."""
-    parts, items = make(seed, 3 + seed % 40, width=3, kind=kind)
-    barrier, lock = threading.Barrier(size), threading.Lock()
-    shared: dict[str, np.ndarray] = {}
-    found: list[dict] = [{} for _ in range(size)]
-
-    def total(values: np.ndarray) -> np.ndarray:
-        if barrier.wait() == 0:
-            shared["sum"] = np.zeros_like(values)
-        barrier.wait()
-        with lock:
-            shared["sum"] += values
-        barrier.wait()
-        return shared["sum"].copy()
-
-    def one(rank: int) -> None:
-        engine = Engine(rank, size, total)
-        found[rank] = per_query(
-            pairs(parts), items, items, label_kind=kind, threads=1, engine=engine
-        )
-
-    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "QUERY_TILE", 4)
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    expected = per_query(pairs(parts), items, items, label_kind=kind, threads=1)
-    for theirs in found:
-        for direction, part in expected.items():
-            assert theirs[direction].tied_share == part.tied_share
-            for name, values in part.values.items():
-                assert theirs[direction].values[name].tobytes() == values.tobytes()
 
 
 @pytest.mark.soak

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_sets import KS, TITLES, ids_of, make, pairs, score, text, values
 
-from crbench.scoring import Items, metrics, per_query, score_directions
+from crbench.scoring import Items, per_query, score_directions
 from crbench.scoring.tiles import fixed_point
 from crbench.words import DIRECTIONS
 
@@ -61,6 +60,7 @@ def test_order_of_gallery_and_queries_changes_no_byte(seed: int, kind: str, ties
                 take(gallery),
                 label_kind=kind,
                 classes=() if kind == "none" else TITLES,
+                resamples=0 if seed % 3 else 1000,  # intervals follow from the values
             )
         )
 
@@ -70,19 +70,6 @@ def test_order_of_gallery_and_queries_changes_no_byte(seed: int, kind: str, ties
     ):
         expected = run(query, gallery)
         assert run(rng.permutation(query), rng.permutation(gallery)) == expected
-
-
-@pytest.mark.parametrize("kind", ["multi", "single", "none"])
-def test_threads_and_tiles_change_no_byte(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts, items = make(3, 300, width=40, kind=kind, levels=None)
-    found = set()
-    for threads, tile in ((1, (128, 2048)), (2, (128, 2048)), (3, (7, 90)), (1, (300, 41))):
-        monkeypatch.setattr(metrics, "QUERY_TILE", tile[0])
-        monkeypatch.setattr(metrics, "GALLERY_TILE", tile[1])
-        measured = per_query(pairs(parts), items, items, label_kind=kind, threads=threads)
-        blob = b"".join(v.tobytes() for part in measured.values() for v in part.values.values())
-        found.add((hashlib.sha256(blob).hexdigest(), measured["ab"].tied_share))
-    assert len(found) == 1
 
 
 _SCRIPT = """
@@ -117,44 +104,6 @@ def test_blas_threads_and_processes_change_no_byte() -> None:
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("kind", ["multi", "single", "none"])
-def test_constant_embeddings_give_chance(kind: str) -> None:
-    _, items = make(1, 60, kind=kind)
-    parts = {m: np.full((60, 5), 0.3, np.float32) for m in "ab"}
-    result = score(parts, items, kind, ks=(1, 5, 100))
-    for d in DIRECTIONS:
-        assert values(result, d) == pytest.approx(result["chance"][d], abs=1e-12)
-        assert result["tied_share"][d] == 1.0
-
-
-def test_chance_with_queries_and_gallery_that_overlap_in_part() -> None:
-    parts, items = make(2, 60)
-    parts = {m: np.full((60, 5), -2.0, np.float32) for m in "ab"}
-    query, gallery = np.arange(40), np.arange(25, 60)
-    result = score_directions(
-        pairs(parts, query, gallery),
-        Items(items.ids[query], items.labels[query]),
-        Items(items.ids[gallery], items.labels[gallery]),
-        label_kind="multi",
-        ks=KS,
-    )
-    for d in DIRECTIONS:
-        assert values(result, d) == pytest.approx(result["chance"][d], abs=1e-12)
-    assert result["counts"]["aa"]["n_self_excluded"] == 15
-    assert result["counts"]["ab"]["n_queries_with_pair"] == 15
-    assert result["scores"]["ab"]["pair_r@5"]["value"] == pytest.approx(5 / 35)
-
-
-def test_chance_is_where_random_embeddings_stand() -> None:
-    parts, items = make(4, 600, width=32, levels=None)
-    result = score(parts, items, ks=(5,))
-    for d in DIRECTIONS:
-        for name, cell in result["scores"][d].items():
-            if not name.startswith("f1_query"):  # its chance is that of the expectations
-                spread = cell["high"] - cell["low"]
-                assert abs(cell["value"] - result["chance"][d][name]) < 2 * spread, (d, name)
-
-
 def test_perfect_embeddings_give_one() -> None:
     n = 90
     labels = np.arange(n) % 3
@@ -173,38 +122,10 @@ def test_perfect_embeddings_give_one() -> None:
     assert values(score(own, hot), "ab")["pair_r@1"] == 1.0
 
 
-def test_the_three_f1_differ_as_defined() -> None:
-    """One query {0, 1}, top 2 of sets {0} and {0, 1, 2}: P = 1, 2/3; R' = 1/2, 1."""
-    gallery = Items(ids_of(3, "g"), np.array([[1, 0, 0], [1, 1, 1], [0, 0, 1]], np.uint8))
-    query = Items(ids_of(2, "q"), np.array([[1, 1, 0], [0, 0, 1]], np.uint8))
-    e = {"ab": (np.array([[1, 0], [0, 1]], np.float32), np.array([[2, 1], [1, 1], [0, 1]], "f4"))}
-    found = values(score_directions(e, query, gallery, label_kind="multi", ks=(2,)), "ab")
-    p, r = (5 / 6, (1 + 1 / 3) / 2), (3 / 4, 1.0)  # second query: {2}, then {0, 1, 2}
-    assert found["label_p@2"] == pytest.approx(sum(p) / 2)
-    assert found["label_r@2"] == pytest.approx(sum(r) / 2)
-    assert found["f1_item@2"] == pytest.approx(((2 / 3 + 4 / 5) / 2 + (1 + 1 / 2) / 2) / 2)
-    each = [oracle.harmonic(x, y) for x, y in zip(p, r, strict=True)]
-    assert found["f1_query@2"] == pytest.approx(sum(each) / 2)
-    assert found["f1_dataset@2"] == pytest.approx(oracle.harmonic(sum(p) / 2, sum(r) / 2))
-    assert len({round(found[f"f1_{x}@2"], 6) for x in ("item", "query", "dataset")}) == 3
-
-
 def test_scale_of_the_embeddings_changes_nothing() -> None:
     parts, items = make(5, 80, width=7, levels=None)
     scaled = {m: np.ldexp(x, np.arange(80)[:, None] % 40 - 20) for m, x in parts.items()}
     assert text(score(parts, items)) == text(score(scaled, items))
-
-
-def test_same_modal_leaves_the_query_out_and_cross_modal_keeps_its_pair() -> None:
-    parts, items = make(6, 30, width=16, levels=None, kind="single")
-    parts["b"] = parts["a"]
-    result = score(parts, items, "single")
-    assert result["counts"]["aa"]["n_self_excluded"] == 30
-    assert result["counts"]["ab"]["n_self_excluded"] == 0
-    assert values(result, "ab")["pair_r@1"] == 1.0
-    assert values(result, "ab")["p@1"] == 1.0  # the pair itself, of the same class
-    assert values(result, "aa")["p@1"] < 1.0
-    assert "pair_r@1" not in values(result, "aa")
 
 
 def test_per_class_means_are_over_the_queries_of_a_class() -> None:
@@ -217,34 +138,3 @@ def test_per_class_means_are_over_the_queries_of_a_class() -> None:
         assert found["f1_item@5"][title] == pytest.approx(part.values["f1_item@5"][has].mean())
         p, r = (part.values[f"label_{x}@5"][has].mean() for x in "pr")
         assert found["f1_dataset@5"][title] == pytest.approx(2 * p * r / (p + r))
-
-
-def test_more_than_64_classes() -> None:
-    rng = np.random.default_rng(0)
-    labels = (rng.random((12, 130)) < 0.02).astype(np.uint8)
-    labels[:6, 129] = 1
-    parts = {m: rng.standard_normal((12, 4)).astype(np.float32) for m in "ab"}
-    result = score_directions(
-        pairs(parts), Items(ids_of(12), labels), Items(ids_of(12), labels), label_kind="multi"
-    )
-    shared = (labels.astype(int) @ labels.T > 0).mean()
-    assert result["chance"]["ab"]["p@5"] == pytest.approx(shared)
-
-
-def test_tied_share_of_duplicates() -> None:
-    parts, items = make(1, 20, width=30, levels=None)
-    parts["b"][10:] = parts["b"][:10]
-    result = score(parts, items)
-    assert result["tied_share"]["ab"] == 1.0
-    assert result["tied_share"]["aa"] == 0.0
-
-
-def test_progress_reaches_the_end() -> None:
-    parts, items = make(1, 300, kind="none", levels=None)
-    seen: list[tuple[str, int, int]] = []
-    score(parts, items, "none", progress=lambda *step: seen.append(step))
-    assert [s for s in seen if s[0] == "ab"] == [
-        ("ab", 128, 300),
-        ("ab", 256, 300),
-        ("ab", 300, 300),
-    ]

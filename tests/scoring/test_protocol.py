@@ -1,4 +1,4 @@
-"""Edge cases: undefined values, empty label sets, small galleries; bad input named by row."""
+"""Who is ranked against whom: bad input is named by array and row, ids find their places."""
 
 from __future__ import annotations
 
@@ -7,57 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_sets import TITLES, ids_of, make, pairs, score, text, values
+from small_sets import ids_of, make, pairs
 
 from crbench.errors import UserError
 from crbench.scoring import Items, score_directions
-
-
-def test_pair_recall_is_null_where_queries_and_gallery_are_disjoint() -> None:
-    parts, items = make(7, 40, levels=None)
-    query, gallery = np.arange(10), np.arange(10, 40)
-    result = score_directions(
-        pairs(parts, query, gallery),
-        Items(items.ids[query]),
-        Items(items.ids[gallery]),
-        label_kind="none",
-    )
-    null = {"value": None, "low": None, "high": None}
-    assert result["scores"]["ab"] == {"pair_r@1": null, "pair_r@5": null}
-    assert result["scores"]["aa"] == {}
-    assert result["chance"]["ab"] == {"pair_r@1": None, "pair_r@5": None}
-    text(result)
-
-
-def test_queries_without_relevant_items_leave_map_and_are_counted() -> None:
-    gallery = Items(ids_of(3, "g"), np.array([0, 0, 1]))
-    query = Items(ids_of(2, "q"), np.array([0, 2]))
-    e = {"ab": (np.eye(2, dtype=np.float32), np.array([[1, 0], [1, 1], [0, 1]], np.float32))}
-    result = score_directions(e, query, gallery, label_kind="single", classes=TITLES, ks=(1, 2))
-    assert result["counts"]["ab"]["n_queries_without_relevant"] == 1
-    assert values(result, "ab")["map"] == 1.0
-    assert values(result, "ab")["p@2"] == 0.5  # the second query counts, with 0
-    assert result["per_class"]["ab"]["map"] == {"field": 1.0, "wood": None, "town": None}
-    assert result["per_class"]["ab"]["p@1"] == {"field": 1.0, "wood": None, "town": 0.0}
-
-
-def test_empty_label_sets_score_zero_and_are_counted() -> None:
-    gallery = Items(ids_of(2, "g"), np.array([[0, 0], [1, 0]], np.uint8))
-    query = Items(ids_of(3, "q"), np.array([[0, 0], [1, 0], [0, 0]], np.uint8))
-    e = {"ab": (np.ones((3, 2), np.float32), np.eye(2, dtype=np.float32) + 1)}
-    result = score_directions(e, query, gallery, label_kind="multi", ks=(2,))
-    counts = result["counts"]["ab"]
-    assert (counts["n_empty_labels_query"], counts["n_empty_labels_gallery"]) == (2, 1)
-    assert values(result, "ab")["f1_item@2"] == pytest.approx(0.5 / 3)
-    assert values(result, "ab")["f1_query@2"] == pytest.approx(0.5 / 3)
-
-
-def test_k_beyond_the_gallery_is_the_gallery_and_is_recorded() -> None:
-    parts, items = make(8, 10, kind="single", levels=None)
-    result = score(parts, items, "single", ks=(1, 10, 50))
-    assert result["counts"]["aa"]["k_clipped"] == {"10": 9, "50": 9}
-    assert result["counts"]["ab"]["k_clipped"] == {"50": 10}
-    assert values(result, "ab")["p@50"] == values(result, "ab")["p@10"]
+from crbench.scoring.protocol import check_directions, check_distinct, check_ks, positions_of
 
 
 def bad(what: str) -> dict[str, Any]:
@@ -131,3 +85,30 @@ def test_empty_query_or_gallery_is_refused() -> None:
     one = Items(items.ids[:1])
     with pytest.raises(UserError, match="once the query itself is left out"):
         score_directions({"aa": (parts["a"][:1],) * 2}, one, one, label_kind="none")
+
+
+def test_directions_and_cut_offs_stand_in_one_order() -> None:
+    assert check_directions(["ba", "aa"]) == ("aa", "ba")
+    assert check_ks([10, 1, 10, 5]) == (1, 5, 10)
+    for bad_ks in ([1.5], [0], [-1, 5]):
+        with pytest.raises(UserError, match="k is"):
+            check_ks(bad_ks)
+    with pytest.raises(UserError, match="no direction to score"):
+        check_directions([])
+
+
+def test_positions_are_those_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    within = rng.permutation(ids_of(40))[:30]
+    ids = rng.permutation(ids_of(50))[:20]
+    order = within.tolist()
+    expected = [order.index(name) if name in order else -1 for name in ids.tolist()]
+    assert -1 in expected and positions_of(ids, within).tolist() == expected
+
+
+def test_the_first_two_rows_of_a_repeated_id_are_named() -> None:
+    ids = np.array(["c", "a", "b", "a", "c", "a"])
+    with pytest.raises(UserError, match=r"'a' repeats \(3 repeated in all\)") as caught:
+        check_distinct(ids, where="ids", fix="")
+    assert caught.value.where == "ids, rows 1 and 3"
+    check_distinct(ids[:3], where="ids", fix="")

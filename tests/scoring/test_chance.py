@@ -1,0 +1,60 @@
+"""Chance in closed form: what constant embeddings get, and where random ones stand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_sets import KS, ids_of, make, pairs, score, values
+
+from crbench.scoring import Items, score_directions
+from crbench.words import DIRECTIONS
+
+
+@pytest.mark.parametrize("kind", ["multi", "single", "none"])
+def test_constant_embeddings_give_chance(kind: str) -> None:
+    _, items = make(1, 60, kind=kind)
+    parts = {m: np.full((60, 5), 0.3, np.float32) for m in "ab"}
+    result = score(parts, items, kind, ks=(1, 5, 100))
+    for d in DIRECTIONS:
+        assert values(result, d) == pytest.approx(result["chance"][d], abs=1e-12)
+        assert result["tied_share"][d] == 1.0
+
+
+def test_chance_with_queries_and_gallery_that_overlap_in_part() -> None:
+    parts, items = make(2, 60)
+    parts = {m: np.full((60, 5), -2.0, np.float32) for m in "ab"}
+    query, gallery = np.arange(40), np.arange(25, 60)
+    result = score_directions(
+        pairs(parts, query, gallery),
+        Items(items.ids[query], items.labels[query]),
+        Items(items.ids[gallery], items.labels[gallery]),
+        label_kind="multi",
+        ks=KS,
+    )
+    for d in DIRECTIONS:
+        assert values(result, d) == pytest.approx(result["chance"][d], abs=1e-12)
+    assert result["counts"]["aa"]["n_self_excluded"] == 15
+    assert result["counts"]["ab"]["n_queries_with_pair"] == 15
+    assert result["scores"]["ab"]["pair_r@5"]["value"] == pytest.approx(5 / 35)
+
+
+def test_chance_is_where_random_embeddings_stand() -> None:
+    parts, items = make(4, 600, width=32, levels=None)
+    result = score(parts, items, ks=(5,))
+    for d in DIRECTIONS:
+        for name, cell in result["scores"][d].items():
+            if not name.startswith("f1_query"):  # its chance is that of the expectations
+                spread = cell["high"] - cell["low"]
+                assert abs(cell["value"] - result["chance"][d][name]) < 2 * spread, (d, name)
+
+
+def test_more_than_64_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((12, 130)) < 0.02).astype(np.uint8)
+    labels[:6, 129] = 1
+    parts = {m: rng.standard_normal((12, 4)).astype(np.float32) for m in "ab"}
+    result = score_directions(
+        pairs(parts), Items(ids_of(12), labels), Items(ids_of(12), labels), label_kind="multi"
+    )
+    shared = (labels.astype(int) @ labels.T > 0).mean()
+    assert result["chance"]["ab"]["p@5"] == pytest.approx(shared)
