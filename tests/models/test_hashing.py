@@ -32,6 +32,16 @@ def test_uniform_and_normal_have_their_distribution() -> None:
     assert torch.equal(z, normal(5, 400, 500)) and not torch.equal(z, normal(6, 400, 500))
 
 
+def test_a_hash_is_that_of_python_integers() -> None:
+    """Masks of runs of years ago are drawn by it."""
+    word = (1 << 64) - 1
+    state = reference_mix(3)
+    for part in (-5 & word, 2**40):
+        state = reference_mix(state ^ reference_mix(part))
+    found = hashed(3, torch.tensor([-5]), torch.tensor([2**40])).item()
+    assert found % 2**64 == state
+
+
 def test_a_hash_depends_on_each_part_at_its_place() -> None:
     key, index = torch.arange(4).unsqueeze(1), torch.arange(5)
     table = hashed(3, key, index)
