@@ -13,7 +13,6 @@ import torch
 from crbench import machine, progress
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError, unknown
-from crbench.evaluation.probe import check_probe, probe_run
 from crbench.evaluation.recorded import EvaluatedRun
 from crbench.evaluation.scorable import ScorableRun, dataset_entry, open_scorable, protocol_entry
 from crbench.files import check_writable
@@ -67,6 +66,8 @@ def evaluate(
     if ranks.first:
         check_writable(target)
     if probe:
+        from crbench.evaluation.probe import check_probe, probe_run  # scikit-learn takes seconds
+
         check_probe(data, chosen)
         if not isinstance(scorable, ScorableRun):
             raise UserError("a linear probe needs a run, whose training pairs it can embed",
