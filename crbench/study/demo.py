@@ -25,7 +25,7 @@ from crbench.study.launch import RunTask, launch_local
 from crbench.study.progress import show_runs, why_failed
 
 _DATASET = "ben-14k-twin"
-_METHODS = ("x-jepa", "cr-jepa", "rejepa")  # the longest training first
+_METHODS = ("rejepa", "cr-jepa", "x-jepa")  # the longest training first
 _FLOORS = ("random", "band-stats", "cca")
 _SIDE_BY_SIDE = 2
 
