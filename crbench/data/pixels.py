@@ -22,11 +22,6 @@ from crbench.data.cache.reading import Cache
 from crbench.errors import unknown
 from crbench.scoring.engine import available_memory
 
-try:
-    import resource
-except ImportError:  # not a Unix
-    resource = None  # type: ignore[assignment]
-
 LOADING = ("auto", "memory", "stream")
 AHEAD = 4  # batches in memory at most: the one in use and those that are read before their turn
 _WORKERS = 2  # threads that read: numpy copies without the interpreter lock
@@ -164,8 +159,10 @@ def _by_system(
 def from_disk() -> int:
     """Pages that this thread has waited for so far; 0 where the system does not say or cannot be
     asked for more."""
-    if resource is None or not hasattr(os, "posix_fadvise"):
+    if not hasattr(os, "posix_fadvise"):
         return 0
+    import resource  # systems that can be asked have it
+
     return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 

@@ -15,7 +15,6 @@ from crbench.cards import ModalityCard
 from crbench.data.sources.raw import some
 from crbench.data.sources.user.images import (
     LOADERS,
-    OpenedImage,
     checked_pixels,
     opened_image,
     room,
@@ -42,7 +41,15 @@ def read_query(path: Path, modality: ModalityCard, data: bytes | None = None) ->
     with opened_image(path, data, most=room(modality)) as image:
         names, wanted = list(image.names), modality
         if names:
-            wanted = _stored(image, modality, path)
+            check_bands_used(modality, names, where=path)
+            if len(names) != len(modality.bands) and image.nbytes > room(modality):
+                raise UserError(
+                    f"its {len(names):,} bands take {image.nbytes:,} bytes, an image at most "
+                    f"{room(modality):,}",
+                    where=path,
+                    fix=f"keep the bands {', '.join(modality.used)}",
+                )
+            wanted = modality.model_copy(update={"bands": names})
         height, width = modality.size
         fix = (
             f"give {len(modality.bands)} bands of {height}×{width} pixels as {modality.dtype}, in "
@@ -60,17 +67,3 @@ def check_bands_used(modality: ModalityCard, names: Sequence[str], *, where: obj
             where=where,
             fix="add the missing bands, or train on the others: --bands",
         )
-
-
-def _stored(image: OpenedImage, modality: ModalityCard, path: Path) -> ModalityCard:
-    """``modality`` with the bands that the file names, of which it may have more than are used."""
-    names = list(image.names)
-    check_bands_used(modality, names, where=path)
-    if len(names) != len(modality.bands) and image.nbytes > room(modality):
-        raise UserError(
-            f"its {len(names):,} bands take {image.nbytes:,} bytes, an image at most "
-            f"{room(modality):,}",
-            where=path,
-            fix=f"keep the bands {', '.join(modality.used)}",
-        )
-    return modality.model_copy(update={"bands": names})

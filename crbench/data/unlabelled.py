@@ -85,8 +85,8 @@ class Normalised:
     def images(self, modality: str, positions: np.ndarray) -> Tensor:
         """Images (B, C, S, S) float32 at ``positions``, of the one modality that there is."""
         native = self.source.read(positions).astype(np.float32)
+        if (bad := ~np.isfinite(native).all(axis=(1, 2, 3))).any():
+            where = self.source.ids[positions[bad][0]]
+            raise UserError("an image holds NaN or infinite values", where=where)
         pixels = torch.from_numpy(native).to(self.device)
-        if not bool(torch.isfinite(pixels).all()):
-            bad = int(positions[int((~torch.isfinite(pixels)).flatten(1).any(1).nonzero()[0])])
-            raise UserError("an image holds NaN or infinite values", where=self.source.ids[bad])
         return normalise(pixels, self.mean, self.std, self.image_size)

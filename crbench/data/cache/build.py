@@ -69,8 +69,6 @@ def build_cache(
                 _say(note, quiet)
             return _build(card, source, out, quiet)
     except OSError as error:
-        if error.errno is None:  # h5py has errors without a number
-            raise UserError(f"cannot write the cache: {error}", where=out) from error
         raise disk_error(error, out) from error
 
 

@@ -158,11 +158,13 @@ def seal(part: Path, scans: dict[str, Scan], train: np.ndarray) -> None:
 
 def header_digest(file: h5py.File) -> str:
     """SHA-256 of all attributes but the digest itself and the mark."""
-    header: dict[str, dict[str, Any]] = {}
-    for where in ("/", "a", "b"):
-        header[where] = {
-            key: value.decode() if isinstance(value, bytes) else np.asarray(value).tolist()
-            for key, value in file[where].attrs.items()
-            if key not in ("header_sha256", "complete")
+    return sha256_json(
+        {
+            where: {
+                key: value.decode() if isinstance(value, bytes) else np.asarray(value).tolist()
+                for key, value in file[where].attrs.items()
+                if key not in ("header_sha256", "complete")
+            }
+            for where in ("/", "a", "b")
         }
-    return sha256_json(header)
+    )

@@ -61,9 +61,8 @@ def verify_cache(path: str | os.PathLike[str], quiet: bool = False) -> tuple[lis
 
 def _named(cache: Cache, name: str, rows: np.ndarray, what: str) -> list[str]:
     named = [f"{name}: sample '{cache.ids[row]}' (row {row}) {what}" for row in rows[:_SHOWN]]
-    return named + (
-        [f"{name}: and {len(rows) - _SHOWN} more samples"] if len(rows) > _SHOWN else []
-    )
+    more = [f"{name}: and {len(rows) - _SHOWN} more samples"] if len(rows) > _SHOWN else []
+    return named + more
 
 
 def _label_problems(cache: Cache) -> list[str]:

@@ -80,9 +80,7 @@ def with_kind(card: DatasetCard, kind: str | None) -> DatasetCard:
         return card
     if kind not in _OWN:
         raise unknown("form of data", kind, _OWN, where="--from")
-    kept = card.source if "kind" not in card.source else {}
-    if "split" in card.source:
-        kept = {**kept, "split": card.source["split"]}
+    kept = {k: v for k, v in card.source.items() if k == "split" or "kind" not in card.source}
     return card.model_copy(update={"source": {**kept, "kind": kind}})
 
 

@@ -18,25 +18,20 @@ from crbench.seeds import derive
 
 
 def find_folder(card: DatasetCard, source_dir: Path | None, folder: str, probe: str) -> Path:
-    """The folder holding ``probe`` (a glob): ``source_dir`` or ``folder`` inside it, else
-    ``$CRBENCH_REAL_DATA/folder``, else ``../shared/data/folder`` beside the project.
+    """The folder holding ``probe`` (a glob): ``source_dir`` or ``folder`` inside it; without
+    ``source_dir`` that of ``$CRBENCH_REAL_DATA``, else of ``../shared/data`` beside the project.
 
     Raises UserError naming every place that was looked at.
     """
-    if source_dir is not None:
-        folders = [source_dir, source_dir / folder]
-    else:
-        folders = [PACKAGE.parent.parent / "shared" / "data" / folder]
-        if named := os.environ.get("CRBENCH_REAL_DATA"):
-            folders.insert(0, Path(named) / folder)
-    for candidate in folders:
+    shared = os.environ.get("CRBENCH_REAL_DATA") or PACKAGE.parent.parent / "shared" / "data"
+    base = source_dir or Path(shared)
+    for candidate in (base, base / folder):
         if candidate.is_dir() and any(candidate.glob(probe)):
             return candidate
     raise UserError(
         f"the raw data of {card.name} are not there: no {probe}",
-        where=", ".join(str(candidate) for candidate in folders),
-        fix=f"get them ({card.where}), then give their folder with --source or put it under "
-        "$CRBENCH_REAL_DATA",
+        where=f"{base}, {base / folder}",
+        fix=how_to_get(card),
     )
 
 

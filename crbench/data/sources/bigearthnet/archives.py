@@ -52,18 +52,16 @@ def unpack_archives(
         append_jsonl(log, header)
         lines = [header]
     finished = {line["finished"]: line["bytes"] for line in lines[1:]}
-    roots = {archive.name: raw / str(number) for number, archive in enumerate(archives)}
-    for archive in archives:
-        root = roots[archive.name]
+    names = {raw / str(number): archive.name for number, archive in enumerate(archives)}
+    for archive, root in zip(archives, names, strict=True):
         root.mkdir(exist_ok=True)
         if finished.get(archive.name) != _bytes(root):  # read for the first time, or files lost
             _stream(archive, root, keep, quiet)
             if hasattr(os, "sync"):  # what the log says is on the disk is there
                 os.sync()
             append_jsonl(log, {"finished": archive.name, "bytes": _bytes(root)})
-    where = ", ".join(roots)
-    patches = dict.fromkeys(name for root in roots.values() for name in sorted(os.listdir(root)))
-    names = {root: name for name, root in roots.items()}
+    where = ", ".join(names.values())
+    patches = dict.fromkeys(name for root in names for name in sorted(os.listdir(root)))
     store = PatchFiles({"S1": list(names), "S2": list(names)}, names=names)
     return Layout(f"BigEarthNet v1, archives {where}", store, by_name(patches, where))
 

@@ -109,13 +109,12 @@ def find_layout(card: DatasetCard, source_dir: Path | None) -> Layout | list[Pat
     files = sorted(path for path in source.iterdir() if path.name.endswith(_ARCHIVES))
     if files:
         return files
-    hint = "v2 is published as .tar.zst: unpack both archives beside metadata.parquet, or "
-    v2 = any(source.glob("*.tar.zst"))
+    zst = "unpack both .tar.zst archives of v2 beside metadata.parquet, or "
     raise UserError(
         "no raw data of BigEarthNet are here: neither patch folders with both sensors, nor "
         f"metadata.parquet, {_PACKAGED} or {', '.join(_ARCHIVES)} archives",
         where=source,
-        fix=(hint if v2 else "") + how_to_get(card),
+        fix=(zst if any(source.glob("*.tar.zst")) else "") + how_to_get(card),
     )
 
 

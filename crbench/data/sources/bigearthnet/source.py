@@ -64,13 +64,12 @@ def _check_card(card: DatasetCard) -> None:
     """Bands that BigEarthNet has, at sizes that its 20 m and 60 m bands divide."""
     for which, sensor in _SENSORS.items():
         modality = card.modality(which)
-        radar = sensor == "S1"
-        strange = [n for n in modality.bands if n not in tiff.FACTORS or (n[0] == "V") != radar]
-        if strange:
+        bands = [name for name in tiff.FACTORS if name.startswith("V") == (sensor == "S1")]
+        if strange := [name for name in modality.bands if name not in bands]:
             raise UserError(
                 f"{which}.bands: {sensor} has no band '{strange[0]}'",
                 where=card.name,
-                fix=f"bands: {', '.join(n for n in tiff.FACTORS if (n[0] == 'V') == radar)}",
+                fix=f"bands: {', '.join(bands)}",
             )
         if any(side % tiff.FACTORS[name] for name in modality.bands for side in modality.size):
             raise UserError(
@@ -89,9 +88,7 @@ def _keep(want: Wanted | None) -> Any:
     s2 = set(want.ids)
     open_positions = {position(name) for name in want.ids if name not in want.s1}
     return lambda name: (
-        name in s2
-        or name in s1
-        or (name.startswith("S1") and bool(open_positions) and position(name) in open_positions)
+        name in s2 or name in s1 or (name.startswith("S1") and position(name) in open_positions)
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,26 +38,19 @@ class Ground:
 class TwinClasses:
     """Classes of one benchmark. ``grounds``: class name → key of GROUNDS, in any order.
 
-    ``themes`` (multi-label): share of the scenes and weights of the classes that meet in them.
-    ``around`` (single-label): grounds that may fill the rest of a scene.
+    ``themes`` (multi-label): ``share`` of the scenes and ``weights`` of the classes that meet in
+    each. ``around`` (single-label): grounds that may fill the rest of a scene.
     """
 
     grounds: dict[str, str]
-    themes: tuple[tuple[float, dict[str, float]], ...] = ()
-    around: tuple[str, ...] = ()
+    themes: Sequence[dict[str, Any]] = ()
+    around: Sequence[str] = ()
 
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 ENDMEMBERS: dict[str, list[float]] = _TABLES["endmembers"]
 GROUNDS = {name: Ground(**fields) for name, fields in _TABLES["grounds"].items()}
-TWIN_CLASSES = {
-    name: TwinClasses(
-        fields["grounds"],
-        tuple((theme["share"], theme["weights"]) for theme in fields.get("themes", ())),
-        tuple(fields.get("around", ())),
-    )
-    for name, fields in _TABLES["classes"].items()
-}
+TWIN_CLASSES = {name: TwinClasses(**fields) for name, fields in _TABLES["classes"].items()}
 
 
 def spectra(grounds: list[str]) -> np.ndarray:

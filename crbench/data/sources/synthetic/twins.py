@@ -136,8 +136,8 @@ def _pair(
 
 def _draw_classes(rng: np.random.Generator, world: TwinClasses) -> list[str]:
     """One to four classes that meet in a theme, skewed as the theme's weights say."""
-    shares = np.array([share for share, _ in world.themes])
-    _, weights = world.themes[rng.choice(len(shares), p=shares / shares.sum())]
+    shares = np.array([theme["share"] for theme in world.themes])
+    weights = world.themes[rng.choice(len(shares), p=shares / shares.sum())]["weights"]
     names = list(weights)
     chances = np.array(list(weights.values()))
     count = min(len(names), int(rng.choice([1, 2, 3, 4], p=[0.3, 0.42, 0.21, 0.07])))

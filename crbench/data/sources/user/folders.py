@@ -122,15 +122,13 @@ def open_folders(card: DatasetCard, source_dir: Path | None) -> Source:
 
 
 def _labels(card: DatasetCard, table: _FoldersTable, root: Path, keys: list[str]) -> Labels:
-    paths = [root / (table.labels or "labels.csv")]
-    if table.labels and not paths[0].is_file():
-        paths = [] if Path(table.labels).is_absolute() else sorted(root.glob(table.labels))
-    if not paths:
+    pattern, top = table.labels or "labels.csv", len(card.labels.classes)
+    paths = [] if Path(pattern).is_absolute() else sorted(root.glob(pattern))
+    if table.labels and not paths:
         raise UserError(f"no file '{table.labels}'", where=root, fix="correct source.labels")
-    if paths[0].suffix == ".csv" and paths[0].is_file():
+    if paths and paths[0].suffix == ".csv":
         return from_csv(paths[0], card.labels)
     if not table.labels:
-        top = len(card.labels.classes)
         paths = [p for p in sorted(root.glob("*.txt")) if top and looks_like_list(p, top)]
     return from_lists(paths, card.labels) if paths else from_folders(keys, card.labels, root)
 

@@ -56,14 +56,14 @@ def draw(
             fix="give the card a rule: [source.split.shares] with train = 0.7, query = 0.3",
         )
     rule = parse(_SplitRule, dict(table), where=f"{where}, [source.split]")
-    single = labels is not None and labels.ndim == 1
-    classes = labels if single and labels is not None else np.zeros(len(ids), dtype=np.int64)
+    every = np.zeros(len(ids), dtype=np.int64)
+    classes = every if labels is None or labels.ndim > 1 else labels
     by_class = {int(c): np.flatnonzero(classes == c).tolist() for c in np.unique(classes)}
     if rule.shares is not None:
         split_of: dict[str, str] = {}
         for rows in by_class.values():
             split_of.update(split_by_hash([ids[row] for row in rows], rule.shares, rule.seed))
-        words = "shares within each class" if single else "shares of all pairs"
+        words = "shares within each class" if classes is not every else "shares of all pairs"
     else:
         split_of, words = _draw_counts(rule, ids, by_class, where)
     split = [split_of[name] for name in ids]

@@ -11,5 +11,5 @@ def test_tables_are_whole() -> None:
         assert sum(ground.mix.values()) == pytest.approx(1), name
     for name, world in TWIN_CLASSES.items():
         assert set(world.grounds) == set(load_dataset(name).labels.classes)
-        themed = {kind for _, weights in world.themes for kind in weights}
+        themed = {kind for theme in world.themes for kind in theme["weights"]}
         assert themed in (set(), set(world.grounds)), "a class that no theme holds"
