@@ -57,6 +57,29 @@ class PublishedTable:
     heading: str
     rows: list[PublishedRow] = field(default_factory=list)
 
+    def as_table(self) -> Table:
+        """Printed rows with their digits, and whether they may be held against measured ones."""
+        rows = []
+        for row in self.rows:
+            cells = [TableCell(printed_percent(v), sort=str(v or "")) for v in row.values.values()]
+            cells += [
+                TableCell(
+                    f"{row.params_m:.2f}" if row.params_m else DASH, sort=str(row.params_m or "")
+                ),
+                TableCell(title(row.metric)),
+                TableCell(row.comparable, hint=row.why),
+                TableCell(row.source),
+            ]
+            rows.append(TableRow(row.method, tuple(cells), "published"))
+        columns = (METHOD_COLUMN, *direction_columns(self.sensors), *_PRINTED)
+        sources = "; ".join(dict.fromkeys(row.source for row in self.rows))
+        notes = [f"Printed by others, not measured here, in percent as printed. Source: {sources}."]
+        notes += [
+            f"Comparable `{flag}`: {COMPARABLE[flag]} ({why})."
+            for flag, why in dict.fromkeys((row.comparable, row.why) for row in self.rows)
+        ]
+        return Table(f"{self.heading}, published", columns, tuple(rows), tuple(notes))
+
 
 def published_folder() -> Path:
     """Where the published tables lie: inside the wheel, else in the checkout."""
@@ -113,27 +136,3 @@ def _row(line: dict[str, str], label: str) -> PublishedRow:
         source=f"{line['source']}, {line['table']}",
         average=fraction(line.get("avg") or ""),
     )
-
-
-def published_table(table: PublishedTable) -> Table:
-    """Printed rows with their digits, and whether they may be held against measured ones."""
-    rows = []
-    for row in table.rows:
-        cells = [TableCell(printed_percent(v), sort=str(v or "")) for v in row.values.values()]
-        cells += [
-            TableCell(
-                f"{row.params_m:.2f}" if row.params_m else DASH, sort=str(row.params_m or "")
-            ),
-            TableCell(title(row.metric)),
-            TableCell(row.comparable, hint=row.why),
-            TableCell(row.source),
-        ]
-        rows.append(TableRow(row.method, tuple(cells), "published"))
-    columns = (METHOD_COLUMN, *direction_columns(table.sensors), *_PRINTED)
-    sources = "; ".join(dict.fromkeys(row.source for row in table.rows))
-    notes = [f"Printed by others, not measured here, in percent as printed. Source: {sources}."]
-    notes += [
-        f"Comparable `{flag}`: {COMPARABLE[flag]} ({why})."
-        for flag, why in dict.fromkeys((row.comparable, row.why) for row in table.rows)
-    ]
-    return Table(f"{table.heading}, published", columns, tuple(rows), tuple(notes))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 from crbench import words as names
 from crbench.records import Record, Value
 from crbench.words import DIRECTIONS, arrow
+
+if TYPE_CHECKING:
+    from crbench.board.published import PublishedTable
 
 DASH = "–"
 AT_FLOOR, NOT_WORSE = "°", "≈"  # signs behind a value; the notes of a board say what they mean
@@ -301,6 +304,38 @@ def _params(row: Row) -> str:
     if training is None:
         return DASH
     return f"{millions(training.params_trainable)} / {millions(training.params_inference)}"
+
+
+def print_boards(
+    boards: Sequence[Board],
+    published: Sequence[PublishedTable] = (),
+    *,
+    console: Console | None = None,
+) -> None:
+    """Print measured boards with their definitions, then published tables apart."""
+    console = console or Console(highlight=False)
+    if not boards:
+        console.print("no records yet: `crbench demo` makes the first ones")
+    for board in boards:
+        console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
+        for metric in board.metrics:
+            console.print(_board_table(measured_table(board, metric), names.title(metric)))
+        if (probes := board.probes) is not None:
+            console.print(_board_table(probes, probes.columns[0].head, probes.title))
+            print_notes(console, probes.notes)
+        print_notes(console, board.notes)
+    for table in published:
+        shown = table.as_table()
+        console.print(_board_table(shown, f"{table.dataset}, {shown.title}"))
+
+
+def _board_table(table: Table, corner: str, title: str = "") -> RichTable:
+    """Narrow: numbers never wrap, and what the table shows stands over the names."""
+    printed = terminal_table(table, title)
+    printed.columns[0].header = corner
+    for position, column in enumerate(printed.columns):
+        column.no_wrap, column.max_width = position > 0, 24
+    return printed
 
 
 def print_notes(console: Console, notes: Iterable[str]) -> None:

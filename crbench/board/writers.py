@@ -13,25 +13,18 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from crbench import words
 from crbench.board.board_data import board_csv
 from crbench.board.markup import latex_label, latex_note, latex_text, markdown_table, markdown_text
-from crbench.board.published import COMPARABLE, PublishedTable, published_table
+from crbench.board.published import COMPARABLE, PublishedTable
 from crbench.board.tables import (
     PARAMS,
     Board,
     BoardKey,
-    Table,
     average,
     measured_table,
     percent,
-    print_notes,
     score_cell,
-    terminal_table,
 )
 from crbench.files import read_json, write_text
 from crbench.records import read_record
@@ -105,8 +98,7 @@ def templates(kind: str = "") -> Environment:
         "COMPARABLE": COMPARABLE, "PARAMS": PARAMS, "arrow": words.arrow, "average": average,
         "definition": words.definition, "family": words.family, "latex_label": latex_label,
         "markdown_table": markdown_table, "measured_table": measured_table,
-        "more_metrics": more_metrics, "published_table": published_table,
-        "score_cell": score_cell, "title": words.title,
+        "more_metrics": more_metrics, "score_cell": score_cell, "title": words.title,
     }  # fmt: skip
     return made
 
@@ -156,38 +148,6 @@ def _families(boards: Iterable[Board], published: Iterable[PublishedTable]) -> d
     headings += [table.heading for table in published]
     headings += [words.family(metric) for board in boards for metric in more_metrics(board)]
     return dict.fromkeys(headings)
-
-
-def print_boards(
-    boards: Sequence[Board],
-    published: Sequence[PublishedTable] = (),
-    *,
-    console: Console | None = None,
-) -> None:
-    """Print measured boards with their definitions, then published tables apart."""
-    console = console or Console(highlight=False)
-    if not boards:
-        console.print("no records yet: `crbench demo` makes the first ones")
-    for board in boards:
-        console.print(Text(f"\n{board.title}", style="bold"), soft_wrap=True)
-        for metric in board.metrics:
-            console.print(_board_table(measured_table(board, metric), words.title(metric)))
-        if (probes := board.probes) is not None:
-            console.print(_board_table(probes, probes.columns[0].head, probes.title))
-            print_notes(console, probes.notes)
-        print_notes(console, board.notes)
-    for table in published:
-        shown = published_table(table)
-        console.print(_board_table(shown, f"{table.dataset}, {shown.title}"))
-
-
-def _board_table(table: Table, corner: str, title: str = "") -> RichTable:
-    """Narrow: numbers never wrap, and what the table shows stands over the names."""
-    printed = terminal_table(table, title)
-    printed.columns[0].header = corner
-    for position, column in enumerate(printed.columns):
-        column.no_wrap, column.max_width = position > 0, 24
-    return printed
 
 
 _WRITERS = {"md": board_markdown, "csv": board_csv, "tex": board_latex, "html": board_page}

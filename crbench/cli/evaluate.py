@@ -83,7 +83,7 @@ def evaluate_command(
         print(record.model_dump_json(indent=2))
     else:
         from crbench.board.rows import boards
-        from crbench.board.writers import print_boards
+        from crbench.board.tables import print_boards
 
         print_boards(boards([record]))
     if grid is not None:

@@ -22,7 +22,8 @@ def leaderboard_command(
     from crbench.board.board_data import board_json
     from crbench.board.published import published_tables
     from crbench.board.rows import boards, read_records
-    from crbench.board.writers import print_boards, write_boards
+    from crbench.board.tables import print_boards
+    from crbench.board.writers import write_boards
 
     tables = boards(read_records(records or [opt.RECORDS]))
     published = published_tables()

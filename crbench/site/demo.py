@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from crbench.board.rows import boards, read_records
-from crbench.board.tables import Board
-from crbench.board.writers import print_boards, write_boards
+from crbench.board.tables import Board, print_boards
+from crbench.board.writers import write_boards
 from crbench.draw.curves import training_curves
 from crbench.draw.grids import run_grid
 from crbench.files import write_json

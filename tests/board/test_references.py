@@ -9,7 +9,8 @@ from rich.console import Console
 
 from crbench.board.board_data import board_csv
 from crbench.board.rows import boards
-from crbench.board.writers import board_markdown, print_boards
+from crbench.board.tables import print_boards
+from crbench.board.writers import board_markdown
 from crbench.records import Record, read_record, write_record
 
 PROBE = {
