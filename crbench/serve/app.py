@@ -135,16 +135,12 @@ def _state_of(fields: Mapping[str, Any], search: Search) -> PageState:
     if direction not in search.directions:
         raise Refused(404, UserError(f"this run does not serve the direction '{direction}'",
                                      fix=f"it serves {', '.join(search.directions)}"))  # fmt: skip
-    numbers = {
-        "top": str(fields.get("top") or TOPS[1]),
-        "examples": str(fields.get("examples") or 0),
-    }
-    for name, text in numbers.items():
-        if not (text.isascii() and text.isdecimal() and len(text) < 7):
-            raise Refused(
-                400, UserError(f"{name} is '{text}', not a number", fix=f"e.g. {name}=20")
-            )
-    top = int(numbers["top"])
-    if not 1 <= top <= TOPS[-1]:
-        raise Refused(400, UserError(f"top is {top}", fix=f"ask for 1 to {TOPS[-1]} items"))
-    return PageState(direction, str(fields.get("query") or ""), top, int(numbers["examples"]))
+    numbers = {}
+    for name, usual, least, most in (("top", TOPS[1], 1, TOPS[-1]), ("examples", 0, 0, 10**6)):
+        text = str(fields.get(name) or usual)
+        plain = text.isascii() and text.isdecimal() and len(text) < 8
+        if not plain or not least <= int(text) <= most:
+            problem = UserError(f"{name} is '{text}'", fix=f"give a number from {least} to {most}")
+            raise Refused(400, problem)
+        numbers[name] = int(text)
+    return PageState(direction, str(fields.get("query") or ""), **numbers)
