@@ -31,16 +31,11 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     """
     by_file: list[tuple[str, Record]] = []
     for path in paths:
-        if path.is_dir():
-            files = sorted(path.rglob("record*.json")) or sorted(path.rglob("*.json"))
-        elif path.is_file():
-            files = [path]
-        else:
-            raise UserError(
-                "no such record or folder", where=path, fix="run `crbench evaluate RUN` first"
-            )
+        files = [path] if path.is_file() else []
+        files = files or sorted(path.rglob("record*.json")) or sorted(path.rglob("*.json"))
         if not files:
-            raise UserError("no records here", where=path, fix="run `crbench evaluate RUN` first")
+            fix = "run `crbench evaluate RUN` first"
+            raise UserError("no such record or folder of records", where=path, fix=fix)
         by_file += [(file.as_posix(), read_record(file)) for file in files]
     by_file.sort(key=lambda item: (item[1].created, item[1].run, item[0]))
     return [record for _, record in by_file]

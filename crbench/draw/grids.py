@@ -3,25 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crbench.cards import ProtocolCard
 from crbench.data.pair_labels import label_names, relevant
 from crbench.draw import sheet
-from crbench.draw.neighbours import Neighbours, neighbours_of
 from crbench.draw.render import pictures
 from crbench.errors import UserError
 from crbench.evaluation.recorded import open_evaluated
 from crbench.records import Record
+from crbench.scoring import top_k
 from crbench.seeds import derive
-from crbench.words import DIRECTIONS, arrow
+from crbench.words import DIRECTIONS, SAME_MODAL, arrow
 
 if TYPE_CHECKING:
+    from crbench.cards import ProtocolCard
     from crbench.data.cache.reading import Cache
     from crbench.embedding.file import Embeddings
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Top items of one query in one direction: cache rows and cosine scores, best first."""
+
+    direction: str
+    query: int
+    items: np.ndarray
+    scores: np.ndarray
+
+
+def neighbours_of(
+    cache: Cache, embeddings: Embeddings, protocol: ProtocolCard, queries: np.ndarray, k: int
+) -> list[Neighbours]:
+    """Top ``k`` of each query (cache rows) in every direction, as the scorer ranks them."""
+    gallery = cache.rows(protocol.gallery)
+    query_ids, gallery_ids = cache.ids[queries], cache.ids[gallery]
+    groups = None
+    if protocol.exclude == "place" and cache.places is not None:
+        groups = cache.places[queries], cache.places[gallery]
+    lines = []
+    for direction in (d for d in DIRECTIONS if d in embeddings.serves):
+        query_name, gallery_name = embeddings.serves[direction]
+        positions, scores = top_k(
+            embeddings.of(query_name, query_ids),
+            embeddings.of(gallery_name, gallery_ids),
+            k,
+            query_ids,
+            gallery_ids,
+            exclude_self=direction in SAME_MODAL,
+            groups=groups,
+        )
+        lines += [
+            Neighbours(direction, int(row), gallery[positions[i]], scores[i])
+            for i, row in enumerate(queries)
+        ]
+    return lines
 
 
 def retrieval_grid(
@@ -181,21 +220,10 @@ def run_grid(
     *,
     record: Record | None = None,
     cache: Path | None = None,
-    n_queries: int = 2,
-    k: int = 5,
-    queries: Sequence[str] | None = None,
-    wrong_only: bool = False,
+    **choice: Any,
 ) -> Path:
-    """The grid of an evaluated run folder, by its record, its embeddings and its cache."""
+    """The grid of an evaluated run folder, by its record, its embeddings and its cache; ``choice``
+    are the options of :func:`retrieval_grid`."""
     opened = open_evaluated(run, record=record, cache=cache)
-    return retrieval_grid(
-        opened.cache,
-        opened.embeddings,
-        opened.protocol,
-        out,
-        title=opened.title,
-        n_queries=n_queries,
-        k=k,
-        queries=queries,
-        wrong_only=wrong_only,
-    )
+    shown = opened.cache, opened.embeddings, opened.protocol
+    return retrieval_grid(*shown, out, title=opened.title, **choice)

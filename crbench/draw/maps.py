@@ -29,26 +29,6 @@ _CLASSES = 19  # colours that eyes and palettes still tell apart; further classe
 _OTHERS = "#b8bdc7"
 
 
-def modality_gap(opened: EvaluatedRun, direction: str) -> float:
-    """Distance between the mean unit embeddings of the two sides of a cross-modal direction, over
-    its queries and its gallery: the ``gap`` of a record's health (Liang et al. 2022)."""
-    from crbench.scoring import health
-
-    sides = [
-        opened.embeddings.of(f"{modality}/{view}", opened.cache.ids[opened.cache.rows(splits)])
-        for modality, view, splits in _compared(opened, direction)
-    ]
-    return float(health({direction: (sides[0], sides[1])})["directions"][direction]["gap"])
-
-
-def _compared(opened: EvaluatedRun, direction: str) -> list[tuple[str, str, Sequence[str]]]:
-    served = opened.serves[direction]
-    return [
-        (direction[0], served.query, opened.protocol.query),
-        (direction[1], served.gallery, opened.protocol.gallery),
-    ]
-
-
 def plane(embeddings: np.ndarray, how: str) -> np.ndarray:
     """Coordinates (N, 2) of unit embeddings (N, R): ``"PCA"`` or ``"t-SNE"``, both seeded."""
     from threadpoolctl import threadpool_limits
@@ -98,21 +78,19 @@ def run_map(
         raise UserError(
             f"no direction '{direction}' across sensors", where=run, fix="take --direction ab or ba"
         )
-    data = opened.cache
+    data, protocol = opened.cache, opened.protocol
     rng = np.random.default_rng(derive("map", data.digest))
     rows, parts = [], []
-    for modality, view, splits in _compared(opened, direction):
+    names = opened.embeddings.serves[direction]
+    for name, splits in zip(names, (protocol.query, protocol.gallery), strict=True):
         pool = data.rows(splits)
         chosen = np.sort(rng.choice(pool, size=min(items, len(pool)), replace=False))
         rows.append(chosen)
-        parts.append(opened.embeddings.of(f"{modality}/{view}", data.ids[chosen]))
-    if parts[0].shape[1] != parts[1].shape[1]:
-        raise UserError("the two sides have embeddings of different width", where=run)
+        parts.append(opened.embeddings.of(name, data.ids[chosen]))
     both = np.concatenate(parts)
     side = np.repeat([0, 1], [len(part) for part in parts])
     named = item_classes(data, np.concatenate(rows))
-    gap = modality_gap(opened, direction)
-    return sheet.save(_draw(opened, direction, both, side, named, gap), out)
+    return sheet.save(_draw(opened, direction, both, side, named), out)
 
 
 def _draw(
@@ -121,7 +99,6 @@ def _draw(
     both: np.ndarray,
     side: np.ndarray,
     named: Sequence[str],
-    gap: float,
 ) -> Figure:
     from matplotlib.lines import Line2D
 
@@ -152,6 +129,7 @@ def _draw(
         for name in legend
     ], 2)  # fmt: skip
     served = opened.serves[direction]
+    gap = opened.record.health["directions"][direction]["gap"]
     text = (
         f"Modality gap {gap:.3f}: distance between the mean embeddings of "
         f"{sensors[direction[0]]} (view {served.query}) and {sensors[direction[1]]} "

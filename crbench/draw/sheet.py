@@ -45,7 +45,7 @@ class Thumbnail:
     room: float = CAPTION
 
 
-def blank(width: float, height: float, **more: Any) -> Figure:
+def _blank(width: float, height: float, **more: Any) -> Figure:
     """A white figure of ``width`` × ``height`` inches, drawn without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def panels(
     width: float, height: float, *, down: int = 1, across: int = 1, **share: Any
 ) -> tuple[Figure, np.ndarray]:
     """A figure of ``width`` × ``height`` inches and its axes (down, across), in the plain style."""
-    figure = blank(width, height, layout="constrained")
+    figure = _blank(width, height, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08)  # type: ignore[union-attr, call-arg]
     grid = figure.subplots(down, across, squeeze=False, **share)
     for axes in grid.flat:
@@ -112,7 +112,7 @@ def thumbnail_sheet(
             lines.insert(0, _text(heading, 11, bold=True))
         drawn.append(_pack(lines, "down", 9.0))
     notes = [part for note in notes for part in wrap(note, room, size=8.5)]
-    figure = blank(room, 1)
+    figure = _blank(room, 1)
     size = _place(figure, [_heading(title, notes, room), *drawn], 0.35)
     figure.set_size_inches(*size)
     return figure

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OURS, _THEIRS = sheet.PALETTE[:2]
+_ZERO = Effect(0.0, None, None, None, 0)  # of the reference row to itself
 
 
 def write_picture(table: StudyTable, out: Path) -> Path:
@@ -60,10 +61,6 @@ def study_figure(table: StudyTable, *, titled: bool = True) -> Figure:
     return figure
 
 
-def _zero() -> Effect:
-    return Effect(0.0, None, None, None, 0)
-
-
 def _dots(axes: Axes, rows: list[StudyRow], key: tuple[str, str]) -> None:
     for height, row in enumerate(reversed(rows)):
         if effect := row.effect.get(key):
@@ -83,7 +80,7 @@ def _curve(axes: Axes, rows: list[StudyRow], key: tuple[str, str]) -> None:
     for row in rows:
         x = float(row.card.x or 0)
         if key in row.measured:
-            effect = row.effect.get(key) or _zero()  # the reference row itself
+            effect = row.effect.get(key) or _ZERO
             _dot(axes, effect, x, across=False)
             ours.append((x, 100 * effect.value))
         if key in row.printed:

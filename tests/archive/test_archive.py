@@ -14,7 +14,7 @@ from crbench.cards import load_dataset
 from crbench.data.cache import build
 from crbench.data.cache.reading import Cache
 from crbench.data.sources import open_source
-from crbench.draw.neighbours import neighbours_of
+from crbench.draw.grids import neighbours_of
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.evaluation.recorded import EvaluatedRun, open_evaluated

@@ -15,8 +15,7 @@ from crbench.data.cache.reading import Cache, open_cache
 from crbench.data.pair_labels import label_names
 from crbench.draw import sheet
 from crbench.draw.curves import read_curve, training_curves
-from crbench.draw.grids import explain_hit, retrieval_grid
-from crbench.draw.neighbours import neighbours_of
+from crbench.draw.grids import explain_hit, neighbours_of, retrieval_grid
 from crbench.draw.preview import pair_sheet
 from crbench.draw.render import channels, pictures, stretch, usual_limits
 from crbench.embedding.file import Embeddings
