@@ -26,7 +26,6 @@ from crbench.embedding.file import read_embeddings
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 from crbench.records import Record
-from crbench.run.folder import RunInfo
 from crbench.scoring.search import Gallery, scale_rows
 from crbench.words import DIRECTIONS, SAME_MODAL
 
@@ -89,15 +88,10 @@ class Search:
         return self.queries.run.cache
 
     @property
-    def info(self) -> RunInfo:
-        """The run's own statement."""
-        return self.queries.run.info
-
-    @property
     def title(self) -> str:
         """Method, dataset and seed."""
-        method, data = self.info.method_card, self.info.dataset_card
-        return f"{method.title} on {data.title}, seed {self.info.seed}"
+        info = self.queries.run.info
+        return f"{info.method_card.title} on {info.dataset_card.title}, seed {info.seed}"
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -200,8 +194,7 @@ class Search:
 
     def _checked(self, direction: str) -> str:
         if direction not in self.serves:
-            where = self.info.method_card.title if direction in DIRECTIONS else "--direction"
-            raise unknown("direction", direction, self.directions, where=where)
+            raise unknown("direction", direction, self.directions, where=self.title)
         return direction
 
     @cached_property
@@ -214,14 +207,11 @@ class Search:
         ids = np.sort(self.cache.ids)
         at = int(np.searchsorted(ids, query_id))
         beside = ids[max(0, at - _NEAR_IDS // 2) : at + _NEAR_IDS // 2].tolist()
-        close = difflib.get_close_matches(query_id, beside, n=20, cutoff=0.6)
-        alike = [len(os.path.commonprefix([name, query_id])) for name in close]  # noqa: RUF071
-        near = [close[at] for at in np.argsort(alike, kind="stable")[::-1][:3]]
-        fix = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else f"its ids look like {ids[0]}; an image is given by its path"
-        )
+        near = difflib.get_close_matches(query_id, beside, n=20)
+        near.sort(key=lambda name: -len(os.path.commonprefix([name, query_id])))  # noqa: RUF071
+        fix = f"its ids look like {ids[0]}; an image is given by its path"
+        if near:
+            fix = f"did you mean {' or '.join(near[:3])}?"
         return UserError(f"no pair named '{query_id}'", where=self.cache.path, fix=fix)
 
     @cached_property

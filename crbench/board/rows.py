@@ -139,18 +139,20 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
         same = [other for k, other in firsts.items() if k[0] == key[0]]
         differing = _differing([flatten(other.method.card) for other in same])
         mine = flatten(record.method.card)
-        extra = [f"{name}={mine.get(name)}" for name in differing if name != "scale"]
-        if len({_planned(other) for other in same}) > 1:
-            extra = [part for part in extra if not part.startswith("train.epochs=")]
-            extra += [f"{epochs} epochs"] if (epochs := _planned(record)) is not None else []
-        extra += [_bands(record)] if _bands(record) else []
-        if "scale" in differing:
-            extra.insert(0, record.method.scale)
-        if record.approximate is not None:
-            extra.append(f"approximate, {record.approximate.kind}")
-        if kept(record) != "last":
-            extra.append(kept(record))
-        labels[key] = record.method.title + (f" ({', '.join(extra)})" if extra else "")
+        apart = {"scale"}  # named in words of their own
+        epochs = _planned(record) if len({_planned(other) for other in same}) > 1 else None
+        if epochs is not None:
+            apart.add("train.epochs")
+        extra = [
+            record.method.scale if "scale" in differing else "",
+            *(f"{name}={mine.get(name)}" for name in differing if name not in apart),
+            f"{epochs} epochs" if epochs is not None else "",
+            _bands(record),
+            f"approximate, {record.approximate.kind}" if record.approximate is not None else "",
+            kept(record) if kept(record) != "last" else "",
+        ]
+        differences = ", ".join(filter(None, extra))
+        labels[key] = record.method.title + (f" ({differences})" if differences else "")
     return labels
 
 

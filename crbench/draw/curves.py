@@ -19,37 +19,41 @@ if TYPE_CHECKING:
 _NOT_TERMS = {"epoch", "step", "lr", "pairs_per_s", "seconds", "loss", "grad_norm", "val"}
 
 
+Lines = dict[str, tuple[list[int], list[float]]]  # by name: epochs and a value in each
+
+
 @dataclass(frozen=True)
 class Curve:
-    """One run's training: epochs and the mean of every logged term in each.
-
-    ``scores`` are the validation scores, mean over directions: {metric: ([epoch], [value])}.
-    """
+    """One run's training: its loss and the mean of every logged term in each epoch, and the
+    validation scores, mean over directions, of the epochs that have any."""
 
     title: str
-    epochs: list[int]
-    terms: dict[str, list[float]]
-    scores: dict[str, tuple[list[int], list[float]]] = field(default_factory=dict)
+    loss: Lines = field(default_factory=dict)
+    terms: Lines = field(default_factory=dict)
+    scores: Lines = field(default_factory=dict)
 
 
 def read_curve(run: Path) -> Curve:
     """The log of a run folder; one without a log (floors are not trained) is a UserError."""
     log = run / "metrics.jsonl"
-    lines = read_jsonl(log) if log.is_file() else []
-    if not lines:
+    entries = read_jsonl(log) if log.is_file() else []
+    if not entries:
         raise UserError("this run has no training log", where=log, fix="name a trained run")
     info = read_json(run / "run.json")
-    names = [name for name in lines[0] if name not in _NOT_TERMS]
-    terms = {name: [line[name] for line in lines] for name in ("loss", *names) if name in lines[0]}
-    title = f"{info['method']['title']}, seed {info['seed']}"
-    scores: dict[str, tuple[list[int], list[float]]] = {}
-    for line in lines:
-        for metric, score in line.get("val", {}).get("scores", {}).items():
-            if score["mean"] is not None:
-                epochs, values = scores.setdefault(metric, ([], []))
-                epochs.append(line["epoch"])
-                values.append(score["mean"])
-    return Curve(title, [line["epoch"] for line in lines], terms, scores)
+    curve = Curve(f"{info['method']['title']}, seed {info['seed']}")
+    for entry in entries:
+        scores = entry.get("val", {}).get("scores", {})
+        for lines, values in (
+            (curve.loss, {"loss": entry.get("loss")}),
+            (curve.terms, {name: entry[name] for name in entry if name not in _NOT_TERMS}),
+            (curve.scores, {metrics.title(name): score["mean"] for name, score in scores.items()}),
+        ):
+            for name, value in values.items():
+                if value is not None:
+                    epochs, column = lines.setdefault(name, ([], []))
+                    epochs.append(entry["epoch"])
+                    column.append(value)
+    return curve
 
 
 def training_curves(runs: Sequence[Path], out: Path) -> Path:
@@ -67,7 +71,13 @@ def training_figure(runs: Sequence[Path], *, titled: bool = True) -> Figure:
     width, height = 4.35 * len(curves), 2.8 * down
     figure, grid = sheet.panels(width, height, down=down, across=len(curves))
     for curve, column in zip(curves, grid.T, strict=True):
-        for row, (axes, (title, lines)) in enumerate(zip(column, _panels(curve), strict=False)):
+        panels = (
+            (curve.title, curve.loss),
+            ("terms, unweighted", curve.terms),
+            ("validation, mean of the directions", curve.scores),
+        )
+        logged = {epoch for _, lines in panels for epochs, _ in lines.values() for epoch in epochs}
+        for row, (axes, (title, lines)) in enumerate(zip(column, panels, strict=False)):
             for color, (name, (epochs, values)) in zip(
                 sheet.PALETTE * 4, lines.items(), strict=False
             ):
@@ -77,7 +87,7 @@ def training_figure(runs: Sequence[Path], *, titled: bool = True) -> Figure:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axes.yaxis.set_minor_formatter(NullFormatter())
-            axes.set_xlim(*_span(curve.epochs))
+            axes.set_xlim(*_span(logged))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             sheet.panel_title(axes, title, 3.6)
             if row:
@@ -92,22 +102,11 @@ def training_figure(runs: Sequence[Path], *, titled: bool = True) -> Figure:
     return figure
 
 
-def _panels(curve: Curve) -> list[tuple[str, dict[str, tuple[list[int], list[float]]]]]:
-    """Title and named lines (epochs, values) of each panel, from above."""
-    lines = {name: (curve.epochs, values) for name, values in curve.terms.items()}
-    loss = {"loss": lines.pop("loss")} if "loss" in lines else {}
-    scores = {metrics.title(name): line for name, line in curve.scores.items()}
-    return [
-        (curve.title, loss),
-        ("terms, unweighted", lines),
-        ("validation, mean of the directions", scores),
-    ]
-
-
-def _span(epochs: Sequence[int]) -> tuple[float, float]:
+def _span(epochs: set[int]) -> tuple[float, float]:
     """Limits that leave room beside the first and the last epoch, of which there may be one."""
-    room = 0.04 * (epochs[-1] - epochs[0]) or 0.5
-    return epochs[0] - room, epochs[-1] + room
+    first, last = min(epochs), max(epochs)
+    room = 0.04 * (last - first) or 0.5
+    return first - room, last + room
 
 
 def after_training(run: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crbench import words as names
 from crbench.board.published import published_tables
@@ -24,19 +24,10 @@ from crbench.site.row_page import row_page
 from crbench.study.table import StudyTable
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 MARKER = ".crbench-report"  # a folder that holds it was written here and may be replaced
 _ASSETS = ("site.css", "site.js")
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure of a page. ``size`` is "wide" where it takes the whole width, else empty."""
-
-    svg: Markup
-    caption: str
-    size: str = ""
 
 
 @dataclass
@@ -144,19 +135,26 @@ def _pictures(
     return done
 
 
-def _charts(board: Board) -> list[Chart]:
-    from crbench.draw import charts
+def _chart(
+    figure: Figure, name: str, caption: str, *, size: str = "wide", label: str = ""
+) -> dict[str, Any]:
+    """A figure of a page; ``size`` is "wide" where it takes the whole width, else empty; ``label``
+    is what it shows where the caption does not say it."""
     from crbench.draw.svg import inline
 
-    ready = sha256_json(list(board.key))[:8]
-    shown: list[Chart] = []
-    rows = [row for row in board.rows if row.n]
-    if len(rows) < 2:
+    return {"svg": inline(figure, name, label or caption), "caption": caption, "size": size}
+
+
+def _charts(board: Board) -> list[dict[str, Any]]:
+    from crbench.draw import charts
+
+    if len(list(_rows([board]))) < 2:
         return []
+    shown = []
     same = "Marks as above."
     for metric in board.metrics:
         title = names.title(metric)
-        name = f"c-{ready}-{re.sub('[^a-z0-9]', '-', metric)}"
+        name = f"c-{sha256_json(list(board.key))[:8]}-{re.sub('[^a-z0-9]', '-', metric)}"
         drawn = (
             ("d", charts.by_direction(board, metric), "wide",
              f"{title} by direction, %: mean and 95 % interval over queries; chance dashed."),
@@ -167,45 +165,45 @@ def _charts(board: Board) -> list[Chart]:
               for of in charts.COSTS),
         )  # fmt: skip
         shown += [
-            Chart(inline(figure, f"{name}-{kind}", caption), caption, size)
+            _chart(figure, f"{name}-{kind}", caption, size=size)
             for kind, figure, size, caption in drawn
             if figure is not None
         ]
     return shown
 
 
-def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list[Chart]:
+def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list[dict[str, Any]]:
     from crbench.draw.charts import k_curves
     from crbench.draw.curves import training_figure
-    from crbench.draw.svg import inline
 
     shown = []
-    curve = k_curves(row, board)
-    if curve is not None:
+    if (curve := k_curves(row, board)) is not None:
         text = "Scores over k, mean over the row's runs; bands are 95 % intervals over queries."
-        shown.append(Chart(inline(curve, f"{name}-k", text), text, "wide"))
+        shown.append(_chart(curve, f"{name}-k", text))
     if logged := [run for run in runs if (run / "metrics.jsonl").is_file()]:
         text = "Training curves: the loss, and its unweighted terms, mean of each epoch."
-        shown.append(
-            Chart(inline(training_figure(logged, titled=False), f"{name}-t", text), text, "wide")
-        )
+        shown.append(_chart(training_figure(logged, titled=False), f"{name}-t", text))
     return shown
 
 
 def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
     from crbench.draw.study import study_figure
-    from crbench.draw.svg import inline
     from crbench.study.pages import page_table, study_title
 
     shown = []
     for table, note in studies:
         name = re.sub(r"[^a-z0-9]+", "-", f"{table.dataset}-{table.study.name}".lower())
         text = f"Percentage points to “{table.study.reference}”: measured, and published."
-        figure = study_figure(table, titled=False)
-        chart = Chart(inline(figure, name, f"{study_title(table)}. {text}"), text, "wide")
-        tables = [page_table(table, metric) for metric in table.metrics]
-        about = {"title": study_title(table), "question": table.study.question}
-        shown.append({**about, "tables": tables, "note": note, "chart": chart})
+        title = study_title(table)
+        shown.append({
+            "title": title,
+            "question": table.study.question,
+            "tables": [page_table(table, metric) for metric in table.metrics],
+            "note": note,
+            "chart": _chart(
+                study_figure(table, titled=False), name, text, label=f"{title}. {text}"
+            ),
+        })  # fmt: skip
     return page("studies.html", studies=shown, alone=False, up="")
 
 

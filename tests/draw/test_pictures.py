@@ -91,7 +91,7 @@ def test_frames_tell_right_from_wrong(cache: Cache, tmp_path: Path) -> None:
     same = {d: SERVES[d] for d in ("aa", "bb")}  # across sensors the own pair would be among them
     arrays = {name: vectors.copy() for name, vectors in right.arrays.items()}
     wrong = Embeddings(right.path, right.ids, arrays, same)
-    at = right.rows(np.array([query]))[0]
+    at = int(np.flatnonzero(right.ids == query)[0])
     mine = set(label_names(cache, int(rows[cache.ids[rows] == query][0])))
     for m in ("a", "b"):  # the query now sits with the items that share nothing with it
         for i, name in enumerate(wrong.ids):
@@ -215,7 +215,7 @@ def test_text_is_broken_where_it_must_be() -> None:
 
 def test_curves_read_what_training_logged(trained_run: Path, tmp_path: Path) -> None:
     curve = read_curve(trained_run)
-    assert curve.epochs == [1, 2] and len(curve.terms["loss"]) == 2
+    assert curve.loss["loss"][0] == [1, 2] and len(curve.loss["loss"][1]) == 2
     assert "pairs_per_s" not in curve.terms and "CR-JEPA" in curve.title
     image = imread(training_curves([trained_run, trained_run], tmp_path / "c.png"))
     assert image.shape[1] > 1000 and image[..., :3].std() > 0.05
@@ -238,7 +238,7 @@ def test_a_run_of_one_epoch_has_whole_epochs_as_ticks_and_shows_its_scores(
     line = {"epoch": 1, "loss": 2.0, "jepa": 1.0, "seconds": 3.0, "val": {"scores": scores}}
     append_jsonl(tmp_path / "metrics.jsonl", line)
     write_json(tmp_path / "run.json", {"method": {"title": "CR-JEPA"}, "seed": 0})
-    assert read_curve(tmp_path).scores == {"map": ([1], [0.375])}
+    assert read_curve(tmp_path).scores == {"mAP": ([1], [0.375])}
     figures: list[Any] = []
     monkeypatch.setattr(
         "crbench.draw.sheet.save", lambda figure, out: figures.append(figure) or out
