@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -20,9 +20,6 @@ from rich.text import Text
 from crbench import words as names
 from crbench.records import Record, Value
 from crbench.words import DIRECTIONS, arrow
-
-if TYPE_CHECKING:
-    from crbench.board.published import PublishedTable
 
 DASH = "–"
 AT_FLOOR, NOT_WORSE = "°", "≈"  # signs behind a value; the notes of a board say what they mean
@@ -308,11 +305,11 @@ def _params(row: Row) -> str:
 
 def print_boards(
     boards: Sequence[Board],
-    published: Sequence[PublishedTable] = (),
+    published: Iterable[tuple[str, Table]] = (),
     *,
     console: Console | None = None,
 ) -> None:
-    """Print measured boards with their definitions, then published tables apart."""
+    """Print measured boards with their definitions, then apart published tables by dataset."""
     console = console or Console(highlight=False)
     if not boards:
         console.print("no records yet: `crbench demo` makes the first ones")
@@ -324,9 +321,8 @@ def print_boards(
             console.print(_board_table(probes, probes.columns[0].head, probes.title))
             print_notes(console, probes.notes)
         print_notes(console, board.notes)
-    for table in published:
-        shown = table.as_table()
-        console.print(_board_table(shown, f"{table.dataset}, {shown.title}"))
+    for dataset, table in published:
+        console.print(_board_table(table, f"{dataset}, {table.title}"))
 
 
 def _board_table(table: Table, corner: str, title: str = "") -> RichTable:

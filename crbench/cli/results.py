@@ -32,7 +32,7 @@ def leaderboard_command(
     if as_json:
         opt.print_json(board_json(tables, published))
     else:
-        print_boards(tables, published)
+        print_boards(tables, [(table.dataset, table.as_table()) for table in published])
         if write:
             opt.print_written(written)
 
