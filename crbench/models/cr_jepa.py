@@ -103,7 +103,9 @@ class CRJEPA(Method):
         super().__init__(card, bands)
         m, loss = self.config.model, self.config.loss
         positions: Literal["learned", "sincos"] = "learned" if m.encoder == "shared" else "sincos"
-        self.stems = nn.ModuleDict({x: Stem(bands[x], m, positions) for x in MODALITIES})
+        self.stems = nn.ModuleDict(
+            {x: Stem(bands[x], m.width, m.image_size, m.patch_size, positions) for x in MODALITIES}
+        )
         streams = ("ab",) if m.encoder == "shared" else MODALITIES
         self.trunks = nn.ModuleDict(
             {stream: Trunk(m.width, m.depth, m.num_heads, m.mlp_ratio) for stream in streams}

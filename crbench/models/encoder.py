@@ -66,7 +66,10 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: Mapping[str, int], table: EncoderTable, *, counted: bool) -> None:
         super().__init__()
-        self.stems = nn.ModuleDict({m: Stem(n, table, "none") for m, n in channels.items()})
+        size, patch = table.image_size, table.patch_size
+        self.stems = nn.ModuleDict(
+            {m: Stem(bands, table.width, size, patch, "none") for m, bands in channels.items()}
+        )
         positions = sincos_positions(table.side, table.width)
         if counted:
             self.positions = nn.Parameter(positions, requires_grad=False)

@@ -48,11 +48,16 @@ class Stem(nn.Module):
     """Patch embedding (C → D) plus positions: learned, fixed sin-cos, or none of its own."""
 
     def __init__(
-        self, channels: int, table: ViTTable, positions: Literal["learned", "sincos", "none"]
+        self,
+        channels: int,
+        width: int,
+        image_size: int,
+        patch_size: int,
+        positions: Literal["learned", "sincos", "none"] = "learned",
     ) -> None:
         super().__init__()
-        side, width = table.side, table.width
-        self.patches = PatchEmbed(table.image_size, table.patch_size, channels, width)
+        self.patches = PatchEmbed(image_size, patch_size, channels, width)
+        side = image_size // patch_size
         self.positions: nn.Parameter | None = None
         if positions == "learned":
             self.positions = nn.Parameter(torch.empty(1, side * side, width))

@@ -1,21 +1,28 @@
 """Evaluation: the record says what was scored and how, and refuses what does not fit."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from crbench import train
 from crbench.board.notes import protocol_note
 from crbench.cards import load_dataset
+from crbench.cli import app
 from crbench.data.cache import build
 from crbench.data.cache.reading import decode, open_cache
 from crbench.data.sources import open_source
+from crbench.embedding import file as embedding_file
 from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
+from crbench.evaluation.recorded import EvaluatedRun
 from crbench.records import read_record
+from crbench.run import opened
 
 SMALL = [f"source.splits.{name}={size}" for name, size in (("train", 20), ("val", 5), ("test", 20))]
 
@@ -104,3 +111,33 @@ def test_the_spatial_protocol_leaves_the_place_out(
 def test_the_spatial_protocol_needs_places(trained_run: Path) -> None:
     with pytest.raises(UserError, match="from which place"):
         evaluate(trained_run, protocol="spatial", quiet=True)
+
+
+def test_a_run_is_opened_and_read_once_whatever_is_drawn_of_it(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(place: str, real: Callable[..., Any]) -> None:
+        def call(*words: Any, **named: Any) -> Any:
+            calls.append(place)
+            return real(*words, **named)
+
+        monkeypatch.setattr(place, call)
+
+    counted("crbench.run.opened.open_cache", opened.open_cache)
+    counted("crbench.embedding.file.checked_vectors", embedding_file.checked_vectors)
+    words = ["--out", tmp_path / "r.json", "--grid", tmp_path / "g.png", "--quiet"]
+    result = CliRunner().invoke(app, ["evaluate", str(trained_run), *map(str, words)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "g.png").is_file() and len(calls) == len(set(calls)) == 2
+
+
+def test_what_was_scored_is_handed_on(trained_run: Path, tmp_path: Path) -> None:
+    scored: list[EvaluatedRun] = []
+    out = tmp_path / "r.json"
+    record = evaluate(trained_run, out=out, quiet=True, then=scored.append)
+    (run,) = scored
+    assert run.record is record and run.path == trained_run
+    assert run.embeddings.path == run.folder.embeddings
+    assert set(run.embeddings.serves) == set(record.scores)

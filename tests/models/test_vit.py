@@ -14,7 +14,6 @@ SHAPE: dict[str, Any] = {
     "image_size": 16, "patch_size": 4, "width": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0,
     "predictor_depth": 1,
 }  # fmt: skip
-TABLE = ViTTable(**SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ def test_a_shape_that_does_not_divide_is_refused(key: str, value: int) -> None:
 def test_a_token_is_its_patch_and_its_position() -> None:
     torch.manual_seed(0)
     images = torch.randn(2, 3, 16, 16)
-    bare, learned, fixed = (Stem(3, TABLE, kind) for kind in ("none", "learned", "sincos"))
+    bare, learned, fixed = (Stem(3, 16, 16, 4, kind) for kind in ("none", "learned", "sincos"))
     assert bare.positions is None and bare(images).shape == (2, 16, 16)
     assert learned.positions is not None and fixed.positions is not None
     assert learned.positions.requires_grad and not fixed.positions.requires_grad
