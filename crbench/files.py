@@ -78,8 +78,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     probe = folder / f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
-        with open(probe, "xb"):
-            pass
+        probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise disk_error(error, target) from error

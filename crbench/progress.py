@@ -70,23 +70,17 @@ class _Live(Bar):
     """rich's bar, with the time that is left."""
 
     def __init__(self, label: str, total: int, unit: str, transient: bool) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
 
         super().__init__(label, total, unit)
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:,}/{task.total:,} {task.fields[unit]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}", markup=True),
+        self.progress = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("[bold]{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.completed:,}/{task.total:,} {task.fields[unit]}"),
+            progress.TimeRemainingColumn(compact=True),
+            progress.TextColumn("[dim]{task.fields[note]}"),
             console=Console(stderr=True),
             transient=transient,
         )

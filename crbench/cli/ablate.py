@@ -114,13 +114,11 @@ def ablate_command(
 def _slurm_options(items: list[str] | None) -> dict[str, str]:
     from crbench.errors import UserError
 
-    options = {}
-    for item in items or ():
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"'{item}' is no parameter", where="--slurm", fix="write key=value")
-        options[key] = value
-    return options
+    try:
+        return dict(item.split("=", 1) for item in items or ())
+    except ValueError:
+        what = f"not all of these are parameters: {', '.join(items or ())}"
+        raise UserError(what, where="--slurm", fix="write key=value") from None
 
 
 def _plan(settings: StudySettings, as_json: bool) -> None:

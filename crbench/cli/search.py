@@ -112,26 +112,16 @@ def serve_command(
 
 def _as_data(search: Search, answer: Answer) -> dict[str, Any]:
     """The answer as plain data for JSON; ``right`` is null where it is not known."""
+    of_answer = ("direction", "query", "query_labels", "ranked", "embed_seconds", "seconds")
+    of_hit = ("rank", "id", "score", "labels", "right")
     return {
         "run": str(search.queries.run.path),
         "title": search.title,
         "protocol": search.protocol_name,
         "of_record": search.record is not None,
-        "direction": answer.direction,
-        "query": answer.query,
-        "query_labels": answer.query_labels,
-        "ranked": answer.ranked,
-        "embed_seconds": answer.embed_seconds,
-        "seconds": answer.seconds,
+        **{key: getattr(answer, key) for key in of_answer},
         "items": [
-            {
-                "rank": hit.rank,
-                "id": hit.id,
-                "score": hit.score,
-                "labels": hit.labels,
-                "right": hit.right,
-                "own_pair": hit.row == answer.query_row,
-            }
+            {key: getattr(hit, key) for key in of_hit} | {"own_pair": hit.row == answer.query_row}
             for hit in answer.items
         ],
     }

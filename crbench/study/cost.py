@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from crbench.board.published import published_lines
-from crbench.board.tables import millions
+from crbench.board.tables import millions, terminal_table, text_table
 from crbench.board.writers import page
 from crbench.files import write_json, write_text
 from crbench.study.cards import StudyCard
@@ -48,33 +47,30 @@ def published_cost(title: str, dataset: str) -> list[dict[str, str]]:
 
 def print_profile(result: Mapping[str, Any]) -> None:
     """A profile for people."""
-    console = Console()
-    title = f"{result['title']}, scale {result['scale']}, on {result['dataset']}"
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for key, words in _COUNTS.items():
-        table.add_row(words, f"{result[key]:,}")
-    for name, size in result["members"].items():
-        table.add_row(f"  {name}", f"{size:,}")
-    for modality, value in result["gmacs_per_image"].items():
-        if value is not None:
-            bands = result["channels"][modality]
-            sensor = result["sensors"][modality]
+    console = Console(highlight=False)
+    lines = [[words, f"{result[key]:,}", ""] for key, words in _COUNTS.items()]
+    lines += [[f"  {name}", f"{size:,}", ""] for name, size in result["members"].items()]
+    for modality, count in result["gmacs_per_image"].items():
+        if count is not None:
+            sensor, bands = (result[key][modality] for key in ("sensors", "channels"))
             label = f"GMACs per image, {sensor} ({bands} bands)"
-            table.add_row(label, f"{value:.2f}", f"{2 * value:.2f} GFLOPs")
+            lines.append([label, f"{count:.2f}", f"{2 * count:.2f} GFLOPs"])
     if "latency_ms" in result:
         where = f"{result['device']}, {result['threads']} threads, {result['precision']}"
-        table.add_row("latency, batch 1", f"{result['latency_ms']:.1f} ms", where)
-        batch = f"batch {result['batch_size']}"
-        table.add_row("throughput", f"{result['throughput_per_s']:,.1f} images/s", batch)
-        table.add_row("peak memory", f"{result['peak_memory_gib']:.2f} GiB", result["memory_is"])
+        rate = f"{result['throughput_per_s']:,.1f} images/s"
+        lines += [
+            ["latency, batch 1", f"{result['latency_ms']:.1f} ms", where],
+            ["throughput", rate, f"batch {result['batch_size']}"],
+            ["peak memory", f"{result['peak_memory_gib']:.2f} GiB", result["memory_is"]],
+        ]
     for row in result["published"]:
-        table.add_row(f"published: {row['figure']}", row["value"], f"{row['source']}; {row['why']}")
-    console.print(table)
+        note = f"{row['source']}; {row['why']}"
+        lines.append([f"published: {row['figure']}", row["value"], note])
+    title = f"{result['title']}, scale {result['scale']}, on {result['dataset']}"
+    heads = ["figure", "value", "note"]
+    console.print(terminal_table(text_table(title, heads, lines, left=["note"]), title))
     more = f" {_RECONSTRUCTED}" if result["published"] else ""
-    console.print(f"[dim]{result['convention']}.{more}[/]", highlight=False)
+    console.print(f"[dim]{result['convention']}.{more}[/]")
 
 
 def write_cost(

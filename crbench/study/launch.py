@@ -154,7 +154,10 @@ def launch_slurm(
     try:
         limits = {f"{cluster}_max_num_timeout": _JOBS}
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **limits)
-        parameters = {key: _number(text) for key, text in (options or {}).items()}
+        parameters = {
+            key: int(text) if text.lstrip("-").isdigit() else text
+            for key, text in (options or {}).items()
+        }
         executor.update_parameters(**{"timeout_min": _JOB_MIN, **parameters})
     except (RuntimeError, TypeError, NameError, ValueError) as error:
         raise UserError(
@@ -184,7 +187,3 @@ def _exit_code(task: RunTask, handle: Any) -> int:
         problem = UserError(what, where=handle.paths.stderr)
         write_failure(task.spec["failure"], problem, task.argv)
         return 1
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text

@@ -120,7 +120,7 @@ def test_a_table_does_not_replace_one_of_another_scale(
 def test_a_profile_has_no_runs_to_plan(crbench: Crbench, refused: Refused, tmp_path: Path) -> None:
     for option in ("--plan", "--table"):
         refused(crbench("ablate", "cost", option), "is measured at once", f"where: {option}")
-    refused(crbench("ablate", "table-s5", "--slurm", "fast"), "'fast' is no parameter", "key=value")
+    refused(crbench("ablate", "table-s5", "--slurm", "fast"), "parameters: fast", "key=value")
     refused(crbench("ablate", "table-s55"), "unknown study 'table-s55'", "did you mean 'table-s5'")
     assert list(tmp_path.iterdir()) == []
 

@@ -24,7 +24,7 @@ def test_a_number_draws_as_many_queries_and_an_id_that_one(
         assert result.exit_code == 0, result.output
         assert result.output == f"{name}.png\n"
         heights[name] = imread(tmp_path / f"{name}.png").shape[0]
-    assert heights["3"] > 1.7 * heights["ben-14k-twin-121"]
+    assert heights["3"] > 2.4 * heights["ben-14k-twin-121"]
     words = ("grid", evaluated_run, "--queries", "ben-14k-twin-9999")
     refused(crbench(*words), "ben-14k-twin-9999")
 
