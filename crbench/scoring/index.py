@@ -10,6 +10,7 @@ order by score, then id, as in the exact search. On GPUs where FAISS has them (n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +18,10 @@ import numpy as np
 
 from crbench.errors import unknown
 from crbench.scoring import ranking
-from crbench.scoring.metrics import (
-    PerQuery,
-    RankingTask,
-    empty_values,
-    exact_rows,
-    named_values,
-)
+from crbench.scoring.engine import rows_in_memory
+from crbench.scoring.metrics import PerQuery, RankingTask, empty_values, named_values
 from crbench.scoring.relevance import judge_labels
-from crbench.scoring.tiles import GRID_BITS
+from crbench.scoring.tiles import GALLERY_TILE, GRID_BITS, QUERY_TILE, score_tile, workers
 from crbench.words import PAIR_KS
 
 INDEX_KINDS = ("flat", "ivf", "hnsw")
@@ -169,6 +165,25 @@ def recall(
             least = ascending[len(ascending) - top]
             reached[str(k)].append(float((candidates.scores[q, :top] >= least).mean()))
     return {k: float(np.mean(values)) for k, values in reached.items()}
+
+
+def exact_rows(
+    task: RankingTask,
+    query: np.ndarray,
+    gallery: np.ndarray,
+    queries: np.ndarray,
+    threads: int | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each of ``queries`` (n,) with its scores (Ng,), −inf for what is left out of its ranking."""
+    size = rows_in_memory(len(gallery), QUERY_TILE)
+    buffer = np.empty((size, len(gallery)), np.float32)
+    with workers(threads) as run:
+        for start in range(0, len(queries), size):
+            block = queries[start : start + size]
+            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
+            for q, line in zip(block.tolist(), scores, strict=True):
+                line[task.left_out(q)] = -np.inf
+                yield q, line
 
 
 def exact_scores(query: np.ndarray, gallery: np.ndarray, rows: np.ndarray) -> np.ndarray:

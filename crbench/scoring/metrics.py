@@ -6,7 +6,7 @@ kept: memory is one block of scores, never queries × gallery.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from crbench.scoring import ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import Items, positions_of
 from crbench.scoring.relevance import Relevance, judge_labels, relevance_of
-from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile, workers
+from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
 from crbench.words import PAIR_KS, SAME_MODAL
 
 ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge_labels's values
@@ -202,25 +202,6 @@ def rank_here(
         return rank_rows(task, block, scores, filled, run)
 
     return rows, rank_block
-
-
-def exact_rows(
-    task: RankingTask,
-    query: np.ndarray,
-    gallery: np.ndarray,
-    queries: np.ndarray,
-    threads: int | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Each of ``queries`` (n,) with its scores (Ng,), −inf for what is left out of its ranking."""
-    size = rows_in_memory(len(gallery), QUERY_TILE)
-    buffer = np.empty((size, len(gallery)), np.float32)
-    with workers(threads) as run:
-        for start in range(0, len(queries), size):
-            block = queries[start : start + size]
-            scores = score_tile(query[block], gallery, buffer, run, (size, GALLERY_TILE))
-            for q, line in zip(block.tolist(), scores, strict=True):
-                line[task.left_out(q)] = -np.inf
-                yield q, line
 
 
 def measure(

@@ -9,14 +9,19 @@ import numpy as np
 
 from crbench.scoring import chance as analytic
 from crbench.scoring.engine import Engine
-from crbench.scoring.index import Index, measure_candidates, nearest_candidates, recall
+from crbench.scoring.index import (
+    Index,
+    exact_rows,
+    measure_candidates,
+    nearest_candidates,
+    recall,
+)
 from crbench.scoring.intervals import check_resamples, interval, resampled_metrics
 from crbench.scoring.metrics import (
     HERE,
     PerQuery,
     Progress,
     RankingTask,
-    exact_rows,
     make_task,
     means,
     measure,
