@@ -126,25 +126,6 @@ def test_neighbours_equal_a_count_by_hand(odd_cache: Path) -> None:
         assert found == pytest.approx(np.mean(hits))
 
 
-def test_a_cache_without_ranges_and_groups_is_read_as_before(tmp_path: Path) -> None:
-    """Caches of the first builds have neither; their header's digest is of what they have."""
-    import h5py
-
-    from crbench.data.cache import layout
-
-    path = build_cache(load_dataset("ben-14k-twin", overrides=SIZES), tmp_path / "c.h5", quiet=True)
-    digest = open_cache(path).digest
-    with h5py.File(path, "r+") as file:
-        for which in ("a", "b"):
-            for key in layout.EXTENT:
-                del file[which].attrs[key]
-        file.attrs.modify("header_sha256", np.bytes_(layout.header_digest(file).encode()))
-    assert verify_cache(path, quiet=True)[0] == []
-    assert open_cache(path).digest == digest
-    assert cache_info(path)["modalities"]["a"]["min"] is None
-    assert "invalid" not in CliRunner().invoke(app, ["cache", "info", str(path)]).stdout
-
-
 def test_protocols_and_words_do_not_make_another_cache(tmp_path: Path) -> None:
     path = build_cache(load_dataset("ben-14k-twin", overrides=SIZES), tmp_path / "c.h5", quiet=True)
     other = load_dataset("ben-14k-twin", overrides=[*SIZES, "title=T", 'headline=["map"]'])

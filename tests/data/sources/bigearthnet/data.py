@@ -7,6 +7,7 @@ As a script it writes one of each, to look at:
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import sys
@@ -72,13 +73,18 @@ def patches(names: Sequence[tuple[str, str]], side: int = 12) -> list[Patch]:
 
 def geotiff(pixels: np.ndarray) -> bytes:
     """One layer as the bytes of a GeoTIFF, uncompressed as in BigEarthNet v1."""
-    height, width = pixels.shape
+    return _geotiff(pixels.tobytes(), pixels.shape, pixels.dtype.name)
+
+
+@functools.cache
+def _geotiff(raw: bytes, shape: tuple[int, int], dtype: str) -> bytes:
+    height, width = shape
     with rasterio.MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype.name,
+            driver="GTiff", height=height, width=width, count=1, dtype=dtype,
             crs="EPSG:32634", transform=Affine(1200 / width, 0, 300000, 0, -1200 / height, 5000000),
         ) as file:  # fmt: skip
-            file.write(pixels, 1)
+            file.write(np.frombuffer(raw, dtype).reshape(shape), 1)
         return bytes(memory.read())
 
 

@@ -1,7 +1,5 @@
 """Every raw form gives the pixels, pairs, labels and splits that were written into it."""
 
-import shutil
-from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +9,7 @@ import pytest
 
 from crbench.cards import DatasetCard, load_dataset
 from crbench.data.cache.build import build_cache
-from crbench.data.cache.reading import Cache, cache_info, open_cache
+from crbench.data.cache.reading import cache_info
 from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
 from crbench.data.sources.bigearthnet import tiff
@@ -21,55 +19,15 @@ from crbench.errors import UserError
 FORMS = ("folders", "archives", "v2", "packaged")
 
 
-def build(card: DatasetCard, folder: Path, out: Path) -> Cache:
-    return open_cache(build_cache(card, out, source_dir=folder, quiet=True), card)
-
-
-def exact(pixels: np.ndarray, factor: int) -> list[list[Fraction]]:
-    """Bilinear enlargement with half-pixel centres and held edges, in fractions."""
-
-    def line(values: list[Fraction]) -> list[Fraction]:
-        result = []
-        for k in range(factor * len(values)):
-            at = min(max(Fraction(2 * k + 1, 2 * factor) - Fraction(1, 2), 0), len(values) - 1)
-            left = int(at)
-            right = min(left + 1, len(values) - 1)
-            result.append(values[left] * (1 - (at - left)) + values[right] * (at - left))
-        return result
-
-    rows = [line([Fraction(int(value)) for value in row]) for row in pixels]
-    columns = [line(list(column)) for column in zip(*rows, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def check_against(cache: Cache, made: list[Any], data: ModuleType) -> None:
-    """Every value of the cache is one that was written, or exactly between those that were."""
-    by_id = {canonical(patch.s2): patch for patch in made}
-    assert sorted(cache.ids) == sorted(by_id)
-    known = shipped()
-    a, b = cache.card.a.bands, cache.card.b.bands
-    for row, name in enumerate(cache.ids):
-        patch = by_id[name]
-        for channel, band in enumerate(a):
-            np.testing.assert_array_equal(cache.images("a")[row, channel], patch.bands[band])
-        for channel, band in enumerate(b):
-            found = cache.images("b")[row, channel]
-            if data.SIDES[band] == 1:
-                np.testing.assert_array_equal(found, patch.bands[band])
-            else:
-                wanted = exact(patch.bands[band], data.SIDES[band])
-                off = [abs(x - int(y)) for xs, ys in zip(wanted, found, strict=True)
-                       for x, y in zip(xs, ys, strict=True)]  # fmt: skip
-                assert max(off) <= Fraction(1, 2)
-        classes = {cache.card.labels.classes[k] for k in np.flatnonzero(cache.labels[row])}
-        assert classes == set(data.CLASSES[patch.kind])
-        assert cache.split[row] == known.split[name]
-        assert cache.groups[row] == f"{patch.s1.split('_')[5]}/{patch.s2.split('_')[2][:8]}"
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_cache_holds_what_was_written(
-    form: str, card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path
+    form: str,
+    card: DatasetCard,
+    made: list[Any],
+    data: ModuleType,
+    tmp_path: Path,
+    build: Any,
+    check_against: Any,
 ) -> None:
     cache = build(card, data.WRITERS[form](tmp_path / "raw", made), tmp_path / "c.h5")
     check_against(cache, made, data)
@@ -85,7 +43,7 @@ def test_a_cache_holds_what_was_written(
 
 
 def test_all_forms_give_one_digest(
-    card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path
+    card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path, build: Any
 ) -> None:
     """Which form a user has does not matter, nor do other patches in it."""
     extra = data.patches([
@@ -102,7 +60,7 @@ def test_all_forms_give_one_digest(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_all_takes_whatever_is_found(
-    form: str, made: list[Any], data: ModuleType, tmp_path: Path
+    form: str, made: list[Any], data: ModuleType, tmp_path: Path, build: Any
 ) -> None:
     other = ("S2B_MSIL2A_20170924T93020_69_24", "S1A_IW_GRDH_1SDV_20170925T043256_35VPK_69_24")
     extra = data.patches(
@@ -120,46 +78,6 @@ def test_all_takes_whatever_is_found(
     np.testing.assert_array_equal(cache.images("a")[row, 0], extra[0].bands["VV"])
     assert "all" in cache.card.note
     assert any("2 of them are in no list" in note for note in cache_info(cache.path)["notes"])
-
-
-def test_a_missing_patch_is_named_and_counted(
-    card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path
-) -> None:
-    raw = data.write_v1(tmp_path / "raw", made)
-    ids = [canonical(name) for name in sorted(patch.s2 for patch in made)]  # as in the list
-    gone, cut = made[0], made[5]
-    shutil.rmtree(raw / "BigEarthNet-S1-v1.0" / gone.s1)
-    (raw / "BigEarthNet-v1.0" / cut.s2 / f"{cut.s2}_B8A.tif").write_bytes(b"")
-    with pytest.raises(UserError, match="2 of 15 patches are missing") as caught:
-        build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
-    assert all(canonical(patch.s2) in caught.value.what for patch in (gone, cut))
-    assert "--allow-missing" in str(caught.value.fix)
-    assert not (tmp_path / "c.h5").exists()
-    some = with_members(card, str(tmp_path / "members.txt"), allow_missing=True)
-    cache = build(some, raw, tmp_path / "c.h5")
-    assert cache.ids.tolist() == [
-        name for name in ids if name not in (canonical(gone.s2), canonical(cut.s2))
-    ]
-    check_against(cache, [patch for patch in made if patch not in (gone, cut)], data)
-    assert cache_info(cache.path)["missing"] == 2
-    assert "missing" in cache.card.note
-
-
-def test_bands_follow_their_names(
-    card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path
-) -> None:
-    """A card with other bands in another order gets them: VH, VV and ten of twelve."""
-    ten = [name for name in card.b.bands if name not in ("B01", "B09")][::-1]
-    other = card.model_copy(
-        update={
-            "a": card.a.model_copy(update={"bands": ["VH", "VV"]}),
-            "b": card.b.model_copy(update={"bands": ten, "mean": None, "std": None}),
-        }
-    )
-    raw = data.write_v1(tmp_path / "raw", made)
-    for patch in made:  # what is not asked for may be absent
-        (raw / "BigEarthNet-v1.0" / patch.s2 / f"{patch.s2}_B01.tif").unlink()
-    check_against(build(other, raw, tmp_path / "c.h5"), made, data)
 
 
 @pytest.mark.parametrize(
@@ -188,28 +106,6 @@ def test_bands_that_are_damaged_or_others(
         build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
     assert str(caught.value.where) == str(path)
     assert not (tmp_path / "c.h5").exists()
-
-
-def test_metadata_that_are_damaged_or_others(
-    card: DatasetCard, made: list[Any], data: ModuleType, tmp_path: Path
-) -> None:
-    raw = data.write_v1(tmp_path / "raw", made)
-    s2 = raw / "BigEarthNet-v1.0" / made[3].s2 / f"{made[3].s2}_labels_metadata.json"
-    s1 = raw / "BigEarthNet-S1-v1.0" / made[3].s1 / f"{made[3].s1}_labels_metadata.json"
-    whole = s2.read_text()
-    for text, message in (
-        ("{", "not a JSON file"),
-        ("[1]", "no table"),
-        ('{"coordinates": {}}', "no 'labels'"),
-        ('{"labels": ["Pasture"]}', "unknown label 'Pasture'"),
-    ):
-        s2.write_text(text)
-        with pytest.raises(UserError, match=message):
-            build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
-    s2.write_text(whole)
-    s1.write_text(s1.read_text().replace(made[3].s2, made[4].s2))
-    with pytest.raises(UserError, match=f"belongs to '{made[4].s2}'"):
-        build_cache(card, tmp_path / "c.h5", source_dir=raw, quiet=True)
 
 
 def test_tables_that_are_damaged(

@@ -120,22 +120,6 @@ def test_the_choice_is_part_of_the_card(card: DatasetCard, tmp_path: Path) -> No
         with_members(load_dataset("landsat7-pan-ms"), "all")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"size": (120, 100)}, "no multiple of 6"),
-        ({"bands": ["B01", "B10"], "mean": None, "std": None}, "no band 'B10'"),
-        ({"bands": ["VV"], "mean": None, "std": None}, "no band 'VV'"),
-    ],
-)
-def test_cards_that_ask_for_what_is_not_there(
-    change: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    card = load_dataset("ben-14k")
-    with pytest.raises(UserError, match=message):
-        open_source(card.model_copy(update={"b": card.b.model_copy(update=change)}), tmp_path)
-
-
 def test_the_command(
     made: list[Any], data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

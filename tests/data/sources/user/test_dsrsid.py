@@ -74,26 +74,6 @@ def test_the_splits_of_all_of_dsrsid() -> None:
     assert Counter(split) == {"train": 74_000, "val": 1_000, "query": 5_000}
 
 
-@pytest.mark.parametrize("order", [(0, 2, 3, 1), (3, 2, 0, 1)])
-def test_where_sizes_do_not_tell_the_content_does(
-    card: DatasetCard, tmp_path: Path, order: tuple[int, ...]
-) -> None:
-    """Sixteen pairs of 16 × 16 px, channels last: samples may come first or third."""
-    _, b, kinds = images(16, b=16)
-    rows, columns = np.mgrid[:16, :16]
-    level = np.random.default_rng(0).permutation(16)[:, None, None, None] * 4
-    a = (4 * rows + 7 * columns + level).astype(np.uint8)
-    with h5py.File(tmp_path / "x.mat", "w") as file:
-        file["PAN_IMAGES"], file["MUL_IMAGES"] = a.transpose(order), b.transpose(order)
-        file["LAND_COVER_TYPES"] = kinds[None]
-    table = {**card.source, "split": {"counts": {"query": 2, "val": 2}}}
-    wide = card.b.model_copy(update={"size": (16, 16)})
-    small = card.model_copy(update={"source": table, "b": wide})
-    found = source(small, tmp_path / "x.mat").read(3, 9)
-    np.testing.assert_array_equal(found.a, a[3:9])
-    np.testing.assert_array_equal(found.b, b[3:9])
-
-
 @pytest.mark.parametrize("chunks", [None, (7, 1, 8, 16), (80, 1, 2, 2)])
 @pytest.mark.parametrize("order", ORDERS)
 def test_blocks_are_bounded_and_follow_chunks(
@@ -125,6 +105,7 @@ def test_blocks_are_bounded_and_follow_chunks(
     np.testing.assert_array_equal(cache.images("a"), a)
 
 
+@pytest.mark.soak
 def test_a_killed_build_goes_on_to_the_same_bytes(data: ModuleType, tmp_path: Path) -> None:
     a, b, kinds = images(800, a=64, b=16)
     path = data.dsrsid(tmp_path / "x.mat", a, b, kinds, "samples last")

@@ -89,21 +89,6 @@ def test_what_was_found_is_said(
     assert notes[4].endswith("60 pairs: query 10, train 44, val 6")
 
 
-def test_folders_are_told_apart_by_content(
-    data: ModuleType, made: list[Any], cbrsir: DatasetCard, tmp_path: Path
-) -> None:
-    names = {"a": "zz/only/images", "b": "first"}
-    same(built(cbrsir, data.class_folders(tmp_path / "raw", made, names), tmp_path), made)
-    (tmp_path / "raw" / "third").mkdir()
-    data.write_image(tmp_path / "raw" / "third" / "x.png", made[0].pixels["a"])
-    with pytest.raises(UserError, match=r"no folder of modality a \(RGB, 3×16×16\)") as caught:
-        open_source(cbrsir, tmp_path / "raw")
-    assert "third (images)" in str(caught.value)
-    assert '[source] a = "FOLDER"' in str(caught.value)
-    (tmp_path / "c.h5").unlink()
-    same(built(changed(cbrsir, a="zz", b="first"), tmp_path / "raw", tmp_path), made)
-
-
 def test_stems_that_repeat_in_every_class_get_their_class(
     data: ModuleType, made: list[Any], cbrsir: DatasetCard, tmp_path: Path
 ) -> None:
@@ -143,26 +128,6 @@ def test_list_files_with_prefixes_and_endings_in_one_folder(
     (tmp_path / "raw" / "set.lst").write_text("\n".join(lines))
     card = changed(cbrsir, a="all", b="all", labels="*.lst", prefix={"a": "a-", "b": "b-"})
     same(built(card, tmp_path / "raw", tmp_path), made)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("Forest_77 10", "lists: int64 .*, 0 to 10; expected 61 class numbers from 0 to 9"),
-        ("Forest_1", "'Forest_1' is no path with a class index or 10 numbers"),
-        ("Forest_1 0 0 1 0 0 0 0 1 0 0", "'Forest_1' has another class here than before"),
-        ("Forest_77 0 0 1 0 0 0 0 1 0 0", "not all lines have an index, or all 0 and 1"),
-        ("Forest_1 2", "'Forest_1' has another class here"),
-    ],
-)
-def test_bad_lines(
-    data: ModuleType, made: list[Any], cbrsir: DatasetCard, tmp_path: Path, line: str, message: str
-) -> None:
-    root = data.flat(tmp_path, made, {"a": ".png", "b": ".png"})
-    lines = [data.list_line(pair, "index") for pair in made]
-    (root / "all.txt").write_text("\n".join([*lines, line]))
-    with pytest.raises(UserError, match=message):
-        open_source(cbrsir, root)
 
 
 def test_unpaired_files_are_listed_and_left_out_if_allowed(
