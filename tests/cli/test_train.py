@@ -105,11 +105,10 @@ def test_a_device_that_is_not_there(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_profile_stands_beside_the_published_figures_of_the_same_card(crbench: Crbench) -> None:
-    words = ("profile", "cr-jepa", "ben-14k", "--no-time")
+def test_only_the_published_card_is_held_against_published_figures(crbench: Crbench) -> None:
+    """tests/training/test_profile.py has those of the card as it is published."""
+    words = ("profile", "cr-jepa", "ben-14k", "--no-time", "--scale", "tiny")
     figures = json.loads(crbench(*words, "--json").output)
-    assert figures["published"] and "latency_ms" not in figures
+    assert figures["published"] == [] and "latency_ms" not in figures
     printed = crbench(*words).output
-    assert f"{figures['params_trainable']:,}" in printed and "published: parameters, M" in printed
-    other = json.loads(crbench(*words, "--json", "--set", "model.depth=1").output)
-    assert other["published"] == [] and other["params_total"] < figures["params_total"]
+    assert f"{figures['params_trainable']:,}" in printed and "published" not in printed
