@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from crbench.board.board_data import csv_of
-from crbench.board.markup import latex_label, markdown_table
+from crbench.board.markup import markdown_table
 from crbench.board.tables import (
     Column,
     Table,
@@ -71,23 +69,6 @@ def test_every_writer_writes_every_row(rows: int, label: str) -> None:
     assert shown(made).count("-12.5") == rows
 
 
-def test_markdown_holds_a_value_its_spread_sign_and_interval() -> None:
-    head, rule, line = markdown_table(table()).splitlines()
-    assert head.startswith("| method | a&#124;b &amp; c$ &lt;i>") and head.endswith("| marks |")
-    assert rule == "| --- | ---: | ---: | ---: |"
-    assert "| **-12.5 ± 50.0**≈<br><sub>[-20.0, 3.0]</sub> | – |" in line
-
-
-def test_latex_escapes_heads_cells_marks_and_captions() -> None:
-    text = latex(table(label=EVIL), EVIL, latex_label(["A b", "", "F1@5"]))
-    assert r"\label{tab:a-b-f1-5}" in text
-    assert r"\textbf{-12.5} {\scriptsize$\pm$50.0}$^{\approx}$\\{\tiny [-20.0, 3.0]}" in text
-    assert r"see \texttt{x\_1}" in text
-    assert not re.findall(r"(?<!\\)_|(?<!\\)\|", text.replace(r"\linewidth", ""))
-    assert latex(table(), see="tab:y").count(r"\item Notes as under Table~\ref{tab:y}.") == 1
-    assert r"see \texttt" not in latex(table(), see="tab:y"), "they stand there alone"
-
-
 def test_html_escapes_and_gives_the_page_its_hooks() -> None:
     text = html(table(label=EVIL))
     assert "<i>" not in text and "&lt;i&gt;" in text
@@ -115,13 +96,6 @@ def test_text_tables_set_left_what_is_named() -> None:
     assert markdown_table(value).splitlines()[1] == "| --- | ---: | --- |"
     assert "| a | 1 | b |" in markdown_table(value)
     assert "row" in shown(text_table("t", ["row"], [])), "a table without rows has its head"
-
-
-def test_csv_has_six_decimals_counts_as_they_are_and_holes() -> None:
-    text = csv_of(["a", "b", "c", "d"], [{"a": -0.5, "b": 3, "c": EVIL}, {"a": None}])
-    assert text.splitlines()[1].startswith("-0.500000,3,")
-    first, second = csv.DictReader(io.StringIO(text))
-    assert first["c"] == EVIL and set(second.values()) == {""}
 
 
 def test_points_have_a_sign() -> None:

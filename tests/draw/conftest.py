@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+
+from crbench.data.cache.reading import Cache, open_cache
 
 
 @pytest.fixture
@@ -36,3 +39,18 @@ def _all_inside(figure: Figure) -> None:
     drawn, page = figure.get_tightbbox(), figure.bbox_inches
     assert page.x0 - 0.02 <= drawn.x0 and drawn.x1 <= page.x1 + 0.02, (drawn, page)
     assert page.y0 - 0.02 <= drawn.y0 and drawn.y1 <= page.y1 + 0.02, (drawn, page)
+
+
+@pytest.fixture(scope="package")
+def cache(twin_cache: Path) -> Cache:
+    return open_cache(twin_cache)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved from here on, which are then not written."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(
+        "crbench.draw.sheet.save", lambda figure, out: figures.append(figure) or out
+    )
+    return figures

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from crbench.data.pair_labels import label_names, relevant
+from crbench.draw import maps
 from crbench.draw.grids import run_grid
 from crbench.draw.maps import item_classes, plane, run_map
 from crbench.errors import UserError
@@ -124,3 +127,21 @@ def test_wrong_only_draws_queries_with_a_wrong_item(
     assert {hit.query for hits in drawn.values() for hit in hits} == {
         int(opened.cache.rows(["test"])[0])
     }
+
+
+def test_every_point_lies_inside_its_panel(
+    record: Record, trained_run: Path, tmp_path: Path, drawn: list[Figure],
+    all_inside: Callable[[Figure], None], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The coordinates of the last panels are the largest."""
+    monkeypatch.setattr(
+        maps, "plane", lambda points, how: points[:, :2] * {"PCA": 1, "t-SNE": 99}[how]
+    )
+    run_map(trained_run, tmp_path / "m.png", items=40)
+    (figure,) = drawn
+    assert len(figure.axes) == 4
+    all_inside(figure)
+    for axes in figure.axes:
+        points = np.concatenate([dots.get_offsets() for dots in axes.collections])
+        assert len(points) == 80  # queries and gallery items
+    assert abs(points).max() > 9

@@ -1,0 +1,26 @@
+"""Text on sheets: broken at words, counted where it does not fit."""
+
+from __future__ import annotations
+
+from crbench.draw import sheet
+
+LONG = "Land principally occupied by agriculture, with significant areas of natural vegetation"
+
+
+def test_a_long_label_is_broken_and_not_cut() -> None:
+    lines = sheet.label_lines([LONG, "Pastures"], sheet.CAPTION, sheet.CAPTION_LINES)
+    assert " ".join(line.strip() for line in lines) == f"{LONG} Pastures"
+    assert len(lines) > 3 and all(line.startswith("  ") for line in lines[1:-1])
+    assert all(sheet.text_width(line) <= sheet.CAPTION for line in lines)
+    assert sheet.label_lines(["a", "b", "c", "d"], sheet.CAPTION, 3) == ["a", "b", "and 2 more"]
+    assert sheet.label_lines(["a", "b", "c"], sheet.CAPTION, 3) == ["a", "b", "c"]
+
+
+def test_text_is_broken_where_it_must_be() -> None:
+    word = "S2A_MSIL2A_20170613T101031_87_48_and_more_of_the_same_name"
+    lines = sheet.wrap(word, 1.5)
+    assert "".join(lines) == word and len(lines) > 1
+    assert all(sheet.text_width(line) <= 1.5 for line in lines)
+    (cut,) = sheet.wrap(LONG, 1.5, lines=1)
+    assert cut.endswith("…") and sheet.text_width(cut) <= 1.5
+    assert sheet.wrap("short", 1.5) == ["short"] and sheet.wrap("", 1.5) == []
