@@ -53,7 +53,7 @@ def evaluate(
     ``then`` is called with the run as it was opened, its record and its embeddings.
     """
     ranks = ranks or Ranks()
-    scoring_on = pick_device(device, ranks)  # of several GPUs, each rank takes one
+    scoring_on = _scoring_device(device, ranks)
     _check_index(approximate, ranks)
     scorable = open_scorable(path, dataset=dataset, name=name, cache=cache, weights=weights)
     data = scorable.cache
@@ -132,6 +132,14 @@ def evaluate(
         if then is not None and isinstance(scorable, ScorableRun):
             then(EvaluatedRun(**vars(scorable), record=record, embeddings=vectors))
     return record
+
+
+def _scoring_device(device: str, ranks: Ranks) -> torch.device:
+    """The device of this process: of several GPUs each rank takes one, fewer GPUs they share."""
+    chosen = pick_device(device)
+    if chosen.type == "cuda" and chosen.index is None and ranks.size > 1:
+        return torch.device("cuda", ranks.local % torch.cuda.device_count())
+    return chosen
 
 
 def _check_index(kind: str | None, ranks: Ranks) -> None:
