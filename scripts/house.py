@@ -9,7 +9,7 @@ two modules define. ``wrong_way``: imports of a stage that stands further right.
 runs of six equal lines in two files. ``evaluate_files``: files whose functions run when a trained
 run is embedded and scored by ``crbench evaluate``, by a trace of calls, without the bodies of
 modules and classes; beside the ground, ``cli``, ``scoring`` and ``models``, which
-``evaluate_files_all`` counts too. ``evaluate_climbs``: how often the way goes back to a stage
+``evaluate_files_all`` counts too. ``evaluate_returns``: how often the way goes back to a stage
 further left and returns from there.
 """
 

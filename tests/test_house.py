@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from house import equal_runs, names_twice, public_names, wrong_way
+from house import equal_runs, measured, names_twice, public_names, wrong_way
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crbench"
@@ -29,6 +29,11 @@ def test_a_file_imports_from_stages_to_its_left() -> None:
 
 def test_no_six_equal_lines_stand_in_two_files() -> None:
     assert equal_runs(PACKAGE) == []
+
+
+@pytest.mark.soak  # trains and scores a small run, traced
+def test_an_evaluation_goes_through_few_files() -> None:
+    assert len(measured(ROOT)["evaluate_way"]) <= 14
 
 
 def test_the_checks_of_the_house_can_fail(tmp_path: Path) -> None:

@@ -26,9 +26,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from crbench.data.cache.layout import decode, encode
-from crbench.embedding.formats import BROKEN, Served, damaged, open_vectors, parse_serves
-from crbench.embedding.vector_files import checked_vectors
+from crbench.data.cache.reading import decode, encode
+from crbench.embedding.other_formats import READERS
+from crbench.embedding.vector_files import (
+    BROKEN,
+    Served,
+    checked_vectors,
+    damaged,
+    open_vectors,
+    parse_serves,
+)
 from crbench.errors import UserError
 from crbench.files import atomic_path, sha256_json
 from crbench.records import Direction, Serves
@@ -59,17 +66,25 @@ class Embeddings:
         self, query_ids: np.ndarray, gallery_ids: np.ndarray
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """``{direction: (query (Nq, D), gallery (Ng, D))}`` in the order of the given ids."""
-        query = {name: self.of(name, query_ids) for name in {q for q, _ in self.serves.values()}}
-        gallery = {
-            name: self.of(name, gallery_ids) for name in {g for _, g in self.serves.values()}
-        }
+        rows = {"query": self._rows(query_ids), "gallery": self._rows(gallery_ids)}
         if np.array_equal(query_ids, gallery_ids):  # one array, normalised once
-            gallery |= {name: query[name] for name in gallery.keys() & query.keys()}
-        return {d: (query[q], gallery[g]) for d, (q, g) in self.serves.items()}
+            rows["gallery"] = rows["query"]
+        taken: dict[tuple[str, int], np.ndarray] = {}
+
+        def take(name: str, role: str) -> np.ndarray:
+            key = (name, id(rows[role]))
+            if key not in taken:
+                taken[key] = self.arrays[name][rows[role]]
+            return taken[key]
+
+        return {d: (take(q, "query"), take(g, "gallery")) for d, (q, g) in self.serves.items()}
 
     def of(self, name: str, ids: np.ndarray) -> np.ndarray:
-        """Vectors (n, D) of the array ``name``, e.g. ``a/uni``, in the order of ``ids``; ids that
-        are not there are a UserError that counts them."""
+        """Vectors (n, D) of the array ``name``, e.g. ``a/uni``, in the order of ``ids``."""
+        return self.arrays[name][self._rows(ids)]
+
+    def _rows(self, ids: np.ndarray) -> np.ndarray:
+        """Row of each id, (n,) int64; ids that are not there are a UserError that counts them."""
         rows = positions_of(ids, self.ids)
         missing = [str(name) for name in ids[rows < 0]]
         if missing:
@@ -79,7 +94,7 @@ class Embeddings:
                 where=f"{self.path}, ids",
                 fix="embed every item of the protocol's splits",
             )
-        return self.arrays[name][rows]
+        return rows
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ def write_embeddings(
         served = json.dumps({d: s.model_dump() for d, s in serves.items()})
         texts = {"key": key, "device": device, "serves": served, "about": json.dumps(about or {})}
         for name, text in texts.items():
-            file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see formats
+            file.attrs[name] = np.bytes_(text.encode() or b" ")  # of fixed length: see vector_files
 
 
 def is_current(path: Path, key: str) -> bool:
@@ -177,7 +192,7 @@ def read_embeddings(path: str | os.PathLike[str], known: np.ndarray) -> Embeddin
     that are not finite or zero, and files that are damaged or would lead elsewhere.
     """
     path = Path(path)
-    with open_vectors(path) as file:
+    with open_vectors(path, READERS) as file:
         ids, arrays, serves = checked_vectors(file, known)
         seconds, device = (file.attributes.get(key) for key in ("seconds", "device"))
         about = file.stated("about", json.loads)

@@ -1,27 +1,184 @@
-"""Arrays of anyone, held against the dataset that they are said to be of, before and after reading.
+"""Files of embeddings of anyone: declared, held against their dataset, then read.
 
-Every refusal names the array and, where there is one, the row.
+No pickle is ever loaded and no link out of a file is followed. A reader declares shapes and types
+alone, so that they can be held against the dataset before anything is read: a file of a kilobyte
+may declare terabytes. Every refusal names the array and, where there is one, the row. HDF5 is read
+here, NumPy's archives and Parquet in :mod:`crbench.embedding.other_formats`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from pydantic import TypeAdapter
 
-from crbench.embedding.formats import REWRITE, Served, VectorFile, parse_serves, wrong
 from crbench.errors import UserError, nearest
+from crbench.records import Direction, Serves
 from crbench.scoring.protocol import check_distinct
 from crbench.scoring.tiles import first_bad_row
 from crbench.words import DIRECTIONS, ROLES
 
+# HDF5's own filters and h5py's lzf: all others are plug-ins, code loaded from elsewhere
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset"}
+_FILTERS |= {32000: "lzf"}
+_ATTRIBUTES = ("serves", "about", "seconds", "device")  # of an HDF5 file, where crbench wrote it
+BROKEN: tuple[type[Exception], ...] = (
+    OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, MemoryError, SyntaxError,
+    ArithmeticError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+REWRITE = "write the file again; docs/embeddings.md shows how"
 _MAX_WIDTH = 65_536  # dimensions of an embedding; also bounds what one row may take
 _MAX_ID_LENGTH = 4096
 _NAMED = ("a", "b", *(f"{d}/{role}" for d in DIRECTIONS for role in ROLES))
 _SHOWN = 5  # ids listed in a message
 _ROWS = 8192
+
+Served = dict[str, tuple[str, str]]  # direction → names of the arrays of its queries and gallery
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An array as its file declares it, not yet read: ``read()`` gives it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype | None  # None: text of any length
+    read: Callable[[], np.ndarray]
+    variable: bool = False  # text in the heap of an HDF5 file
+
+
+@dataclass
+class VectorFile:
+    """The arrays that a file declares, by name, and its attributes (HDF5 alone has any)."""
+
+    path: Path
+    id_name: str
+    arrays: dict[str, Declared]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def array(self, name: str) -> np.ndarray:
+        """Read one array; damage is a UserError that names it."""
+        try:
+            return self.arrays[name].read()
+        except BROKEN as error:
+            raise damaged(self.path, error, name) from error
+
+    def stated(self, key: str, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        """What the attribute ``key`` holds as JSON, empty unless crbench wrote the file."""
+        try:
+            return dict(parse(self.attributes.get(key, "{}")))
+        except BROKEN as error:
+            raise damaged(self.path, error, f"attribute {key}") from error
+
+
+Reader = Callable[[Path], AbstractContextManager[VectorFile]]
+
+
+def parse_serves(text: str | bytes) -> Served:
+    """The attribute ``serves`` of a file that crbench wrote; ValueError where it is none."""
+    views = TypeAdapter(dict[Direction, Serves]).validate_json(text)
+    return {
+        d: (f"{d[0]}/{views[d].query}", f"{d[1]}/{views[d].gallery}")
+        for d in DIRECTIONS
+        if d in views
+    }
+
+
+def wrong(
+    path: Path, name: str, what: str, *, row: int | None = None, fix: str = REWRITE
+) -> UserError:
+    """The UserError that says what is wrong with an array of a file, or with a ``row`` of it."""
+    at = f"{path}, {name}" + ("" if row is None else f", row {row}")
+    return UserError(what, where=at, fix=fix)
+
+
+def damaged(path: Path, error: Exception, name: str | None = None) -> UserError:
+    """The UserError of bytes, in the whole file or its array ``name``, that are not what they
+    should be."""
+    text = (str(error).splitlines() or [""])[0][:160] or type(error).__name__
+    what = f"the file is damaged or not what its name says ({text})"
+    return wrong(path, name, what) if name else UserError(what, where=path, fix=REWRITE)
+
+
+@contextlib.contextmanager
+def open_vectors(path: Path, readers: Mapping[str, Reader]) -> Iterator[VectorFile]:
+    """Open a file of embeddings by its ending, one of ``readers``, without reading an array."""
+    if path.is_dir():
+        raise UserError("this is a folder, not a file of embeddings", where=path)
+    if not path.is_file():
+        raise UserError("no such file", where=path, fix="check the path")
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(readers)
+        raise UserError(f"embeddings are read from {known} files", where=path, fix=REWRITE)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(reader(path))
+        except BROKEN as error:
+            raise damaged(path, error) from error
+        yield file
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path) -> Iterator[VectorFile]:
+    """The datasets of an HDF5 file: its own, and no links, filters or heaps of text."""
+    with h5py.File(path, "r") as file:
+        attributes = {}
+        for key in _ATTRIBUTES:
+            if key in file.attrs and _fixed(file.attrs.get_id(key).dtype):
+                value = file.attrs[key]
+                attributes[key] = value.decode().strip() if isinstance(value, bytes) else value
+        yield VectorFile(path, "ids", dict(_walk(path, file)), attributes)
+
+
+def _walk(path: Path, group: Any, prefix: str = "") -> Iterator[tuple[str, Declared]]:
+    """Every dataset of a group and of the groups in it; links are refused, not followed."""
+    for key in group:
+        name, link = prefix + key, group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            kind = "another file" if isinstance(link, h5py.ExternalLink) else "another place"
+            what = f"'{name}' is a link to {kind}, and links are not followed"
+            raise wrong(path, name, what, fix="store the array itself")
+        entry = group[key]
+        if isinstance(entry, h5py.Dataset):
+            yield name, _declared(path, entry, name)
+        elif isinstance(entry, h5py.Group) and not prefix:
+            yield from _walk(path, entry, f"{name}/")
+        else:
+            raise wrong(path, name, f"'{name}' is no array")
+
+
+def _declared(path: Path, data: Any, name: str) -> Declared:
+    if data.is_virtual or data.external:
+        what = "the array's values lie in other files, which are not read"
+        raise wrong(path, name, what, fix="store the array itself")
+    plist = data.id.get_create_plist()
+    codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if strange := [code for code in codes if code not in _FILTERS]:
+        fix = f"use one of {', '.join(_FILTERS.values())}, or none"
+        raise wrong(path, name, f"the array is compressed by filter {strange[0]}", fix=fix)
+    if data.shape is None:
+        raise wrong(path, name, "the array is empty")
+    variable = h5py.check_string_dtype(data.dtype) is not None and not _fixed(data.dtype)
+    return Declared(data.shape, data.dtype, lambda: data[...], variable)
+
+
+def _fixed(dtype: np.dtype) -> bool:
+    """Whether values have one length. Others lie in a heap, and in a damaged one HDF5 may search
+    without end."""
+    return not dtype.hasobject
 
 
 def checked_vectors(

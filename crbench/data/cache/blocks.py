@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crbench.cards import DatasetCard
-from crbench.data.cache.layout import Span, array_table
+from crbench.data.cache.reading import Span, array_table
 from crbench.data.sources import Block, Source
 from crbench.errors import UserError
 

@@ -21,7 +21,7 @@ import numpy as np
 from crbench.cards import DatasetCard
 from crbench.data.cache import blocks, layout
 from crbench.data.cache.quality import oddities
-from crbench.data.cache.reading import open_cache
+from crbench.data.cache.reading import array_table, open_cache
 from crbench.data.cache.verify import scan_all
 from crbench.data.sources import Source, open_source
 from crbench.errors import UserError
@@ -168,7 +168,7 @@ def _resumable(part: Path, log: Path, header: dict[str, Any]) -> dict[int, str] 
 
 def _create(card: DatasetCard, source: Source, part: Path) -> None:
     """Lay the file out, after a look whether it will fit."""
-    arrays = layout.array_table(card, len(source.ids)).values()
+    arrays = array_table(card, len(source.ids)).values()
     need = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in arrays)
     part.unlink(missing_ok=True)
     free = shutil.disk_usage(part.parent).free

@@ -21,21 +21,15 @@ import h5py
 import numpy as np
 
 from crbench.cards import DatasetCard, ModalityCard, parse
-from crbench.data.cache.layout import (
-    CACHE_FORMAT,
-    CACHE_VERSION,
-    EXTENT,
-    STATISTICS,
-    Span,
-    array_table,
-    decode,
-    span,
-    stored_arrays,
-)
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
 from crbench.words import MODALITIES
 
+Span = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
+CACHE_FORMAT = "crbench-cache"
+CACHE_VERSION = 1
+STATISTICS = ("mean", "std")  # per band, attributes of /a and /b
+EXTENT = ("min", "max", "invalid")  # beside them; caches made before them have none
 # What h5py, json and numpy raise on bytes that are not what they were.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 _REBUILD = "build it again: crbench cache build {card} --force"
@@ -211,6 +205,40 @@ def _read(path: Path) -> Cache:
 
 def _plain(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def array_table(card: DatasetCard, n: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and little-endian dtype of the images ``a`` and ``b``, and of ``labels`` if any."""
+    table: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+    if card.labels.kind == "multi":
+        table["labels"] = (n, len(card.labels.classes)), np.dtype("u1")
+    elif card.labels.kind == "single":
+        table["labels"] = (n,), np.dtype("<i8")
+    for which, m in (("a", card.a), ("b", card.b)):
+        table[which] = (n, len(m.bands), *m.size), np.dtype(m.dtype).newbyteorder("<")
+    return table
+
+
+def stored_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """The arrays that digests are kept of, by the name under which they are kept."""
+    images = {which: file[f"{which}/images"] for which in MODALITIES}
+    rest = {name: file[name] for name in ("labels", "groups") if name in file}
+    return {**images, "ids": file["ids"], "split": file["split"], **rest}
+
+
+def span(array: h5py.Dataset) -> Span:
+    """Where the bytes of an array lie in the file."""
+    return array.id.get_offset(), array.dtype, array.shape
+
+
+def encode(texts: Sequence[str]) -> np.ndarray:
+    """Strings as UTF-8 bytes of one length, (N,) S; the form in which ids and splits are stored."""
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+
+
+def decode(stored: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode``: (N,) str."""
+    return np.char.decode(stored, "utf-8")
 
 
 def check_bands(cache: Cache, card: DatasetCard) -> None:

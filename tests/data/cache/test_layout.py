@@ -12,7 +12,7 @@ from crbench.cards import load_dataset
 from crbench.cli.app import app
 from crbench.data.cache import layout
 from crbench.data.cache.build import build_cache
-from crbench.data.cache.reading import cache_info, open_cache
+from crbench.data.cache.reading import EXTENT, cache_info, open_cache
 from crbench.data.cache.scan import scan
 from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
@@ -35,30 +35,13 @@ def test_a_cache_without_ranges_and_groups_is_read_as_before(tmp_path: Path) -> 
     digest = open_cache(path).digest
     with h5py.File(path, "r+") as file:
         for which in ("a", "b"):
-            for key in layout.EXTENT:
+            for key in EXTENT:
                 del file[which].attrs[key]
         file.attrs.modify("header_sha256", np.bytes_(layout.header_digest(file).encode()))
     assert verify_cache(path, quiet=True)[0] == []
     assert open_cache(path).digest == digest
     assert cache_info(path)["modalities"]["a"]["min"] is None
     assert "invalid" not in CliRunner().invoke(app, ["cache", "info", str(path)]).stdout
-
-
-@pytest.mark.parametrize(
-    ("kind", "labels"),
-    [("multi", ((7, 19), "|u1")), ("single", ((7,), "<i8")), ("none", None)],
-)
-def test_the_table_of_arrays(kind: str, labels: object) -> None:
-    card = load_dataset("ben-14k-twin", overrides=[f"labels.kind={kind}"])
-    table = {name: (s, d.str) for name, (s, d) in layout.array_table(card, 7).items()}
-    assert table.pop("labels", None) == labels
-    assert table == {"a": ((7, 2, 32, 32), "<f4"), "b": ((7, 12, 32, 32), "<u2")}
-
-
-def test_texts_come_back_in_any_alphabet() -> None:
-    texts = ["tile-ü-1", "", "地", "x" * 90]
-    stored = layout.encode(texts)
-    assert stored.dtype.kind == "S" and layout.decode(stored).tolist() == texts
 
 
 def test_sealing_moves_nothing_and_sets_the_mark_last(tmp_path: Path) -> None:

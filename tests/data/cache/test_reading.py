@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from crbench.cards import DatasetCard, load_dataset
-from crbench.data.cache.reading import Cache, cache_info, check_bands, default_path, open_cache
+from crbench.data.cache.reading import (
+    Cache,
+    array_table,
+    cache_info,
+    check_bands,
+    decode,
+    default_path,
+    encode,
+    open_cache,
+)
 from crbench.data.cache.verify import verify_cache
 from crbench.errors import UserError
 
@@ -148,3 +157,20 @@ def test_default_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRBENCH_CACHES", "/elsewhere")
     full = load_dataset("dsrsid-twin", scale="full")
     assert default_path(full) == Path("/elsewhere/dsrsid-twin@full.h5")
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [("multi", ((7, 19), "|u1")), ("single", ((7,), "<i8")), ("none", None)],
+)
+def test_the_table_of_arrays(kind: str, labels: object) -> None:
+    card = load_dataset("ben-14k-twin", overrides=[f"labels.kind={kind}"])
+    table = {name: (s, d.str) for name, (s, d) in array_table(card, 7).items()}
+    assert table.pop("labels", None) == labels
+    assert table == {"a": ((7, 2, 32, 32), "<f4"), "b": ((7, 12, 32, 32), "<u2")}
+
+
+def test_texts_come_back_in_any_alphabet() -> None:
+    texts = ["tile-ü-1", "", "地", "x" * 90]
+    stored = encode(texts)
+    assert stored.dtype.kind == "S" and decode(stored).tolist() == texts
