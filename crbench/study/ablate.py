@@ -70,7 +70,7 @@ def cache_at_hand(settings: StudySettings) -> Cache | None:
 def shelf_of(settings: StudySettings, data: Cache | None) -> Shelf:
     """The records at hand for a study's dataset, of the pixels of its cache if there is one."""
     card = data.card if data else load_dataset(settings.dataset)
-    shelf = Shelf(card, data.digest if data else None)
+    shelf = Shelf(card, cache_digest=data.digest if data else None)
     return shelf.fill([settings.out / "records", _KNOWN, settings.root / card.name])
 
 

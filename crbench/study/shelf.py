@@ -28,7 +28,7 @@ class Shelf:
     """
 
     dataset: DatasetCard
-    cache_digest: str | None = None
+    cache_digest: str | None = field(default=None, kw_only=True)
     records: dict[tuple[str, int], tuple[Path, Record]] = field(default_factory=dict)
 
     def fill(self, folders: Iterable[Path]) -> Shelf:

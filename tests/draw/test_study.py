@@ -23,7 +23,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 def shelf() -> Shelf:
     card = load_dataset("ben-14k-twin")
     folders = [RESULTS / "ablations" / card.name / "records", RESULTS / "records"]
-    return Shelf(card, card.protocol).fill(folders)
+    return Shelf(card).fill(folders)
 
 
 def planted(table: StudyTable, *, curve: bool) -> StudyTable:
@@ -49,6 +49,7 @@ def test_every_point_lies_inside_its_panel(
     shelf: Shelf, all_inside: Callable[[Figure], None], tmp_path: Path, name: str, curve: bool
 ) -> None:
     table = study_table(load_study(name), shelf, scale="tiny", seeds=3, root=tmp_path)
+    assert all(row.records for row in table.rows), "the committed records stand behind it"
     table = planted(table, curve=curve)
     figure = study_figure(table)
     assert len(figure.axes) == len(COLUMNS)

@@ -65,7 +65,7 @@ def test_the_first_made_stays_and_the_newest_pixels_are_taken(
     shelf = Shelf(card).fill([tmp_path / "nowhere", tmp_path / "runs"])
     assert shelf.cache_digest == "b" * 64
     assert {path.stem for path, _ in shelf.records.values()} == {"first", "other-seed"}
-    (old,) = Shelf(card, "a" * 64).fill([tmp_path / "runs"]).records.values()
+    (old,) = Shelf(card, cache_digest="a" * 64).fill([tmp_path / "runs"]).records.values()
     assert old[0].stem == "old-pixels"
 
 
