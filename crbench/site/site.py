@@ -194,15 +194,16 @@ def _studies(studies: Sequence[tuple[StudyTable, str]]) -> str:
     for table, note in studies:
         name = re.sub(r"[^a-z0-9]+", "-", f"{table.dataset}-{table.study.name}".lower())
         text = f"Percentage points to “{table.study.reference}”: measured, and published."
-        title = study_title(table)
+        title, chart = study_title(table), None
+        if table.record:
+            figure = study_figure(table, titled=False)
+            chart = _chart(figure, name, text, label=f"{title}. {text}")
         shown.append({
             "title": title,
             "question": table.study.question,
             "tables": [page_table(table, metric) for metric in table.metrics],
             "note": note,
-            "chart": _chart(
-                study_figure(table, titled=False), name, text, label=f"{title}. {text}"
-            ),
+            "chart": chart,
         })  # fmt: skip
     return page("studies.html", studies=shown, alone=False, up="")
 

@@ -76,6 +76,19 @@ def test_bytes_do_not_move_and_links_lead_somewhere(make_record: Make, tmp_path:
         Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
+def test_a_study_without_records_has_its_tables_and_no_picture(
+    make_record: Make, tmp_path: Path
+) -> None:
+    table = Path("ben-14k-twin") / "table-s2a.csv"
+    copy = tmp_path / "ablations" / table
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes((RESULTS / "ablations" / table).read_bytes())
+    studies = written_studies(tmp_path / "ablations", tmp_path / "nowhere")
+    write_site([make_record()], tmp_path / "s", studies=studies)
+    text = (tmp_path / "s" / "studies.html").read_text(encoding="utf-8")
+    assert "pred + cross" in text and "seed 0, 1, 2 not run" in text and "<svg" not in text
+
+
 def test_charts_take_their_colours_from_the_page(make_record: Make, tmp_path: Path) -> None:
     write_site([make_record(), make_record("random", 0.2)], tmp_path / "s")
     text = (tmp_path / "s" / "index.html").read_text(encoding="utf-8")
