@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crbench import words as names
 from crbench.board.tables import AT_FLOOR, NOT_WORSE, Row
@@ -109,18 +109,23 @@ def origin(record: Record) -> str:
     return "embeddings of an external program"
 
 
-def _run_note(row: Row, sensors: dict[str, str]) -> str:
-    """How a row's runs were made: seeds, scale, epochs, machine, and what served which way."""
-    first = row.records[0]
-    served: dict[str, list[str]] = {}
+def served(record: Record, sensors: Mapping[str, str]) -> dict[str, list[str]]:
+    """The directions that each head or view served, or each pair of them."""
+    ways: dict[str, list[str]] = {}
     for direction in DIRECTIONS:
-        serves = first.serves.get(direction)  # type: ignore[call-overload]
+        serves = record.serves.get(direction)  # type: ignore[call-overload]
         if serves is not None:
             how = serves.query
             if serves.query != serves.gallery:
                 how = f"{serves.query} against {serves.gallery}"
-            served.setdefault(how, []).append(arrow(direction, sensors))
-    views = "; ".join(f"{', '.join(ways)} by {how}" for how, ways in served.items())
+            ways.setdefault(how, []).append(arrow(direction, sensors))
+    return ways
+
+
+def _run_note(row: Row, sensors: dict[str, str]) -> str:
+    """How a row's runs were made: seeds, scale, epochs, machine, and what served which way."""
+    first = row.records[0]
+    views = "; ".join(f"{', '.join(ways)} by {how}" for how, ways in served(first, sensors).items())
     training = first.training
     if training is None:
         file = f"{first.method.card.get('file', 'file')} (SHA-256 {first.method.digest[:12]})"

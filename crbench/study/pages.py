@@ -27,7 +27,7 @@ from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.scoring.intervals import Effect
 from crbench.study.cards import StudyCard, option_words
-from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable, served
+from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable, served_by
 from crbench.words import arrow
 
 Key = tuple[str, str]  # a column (a direction or the mean) and a metric
@@ -145,7 +145,7 @@ def metric_tables(table: StudyTable, metric: str) -> Iterator[Table]:
         return TableCell(millions(row.first.params_trainable or 0) if row.first else DASH)
 
     def views(row: StudyRow) -> TableCell:
-        return TableCell(served(row.first, table.sensors) if row.first else DASH)
+        return TableCell(served_by(row.first, table.sensors) if row.first else DASH)
 
     wide = [(Column("trained (M)", brief=False), size), (Column("served by", brief=False), views)]
     more = [(Column("n"), _n_cell), *wide]
@@ -213,7 +213,7 @@ def _csv_lines(table: StudyTable) -> Iterator[dict[str, Any]]:
     for row in table.rows:
         about = {"study": table.study.name, "dataset": table.dataset, "scale": table.scale}
         about |= {"row": row.name, "problem": row.problem}
-        about["serves"] = served(row.first, table.sensors) if row.first else ""
+        about["serves"] = served_by(row.first, table.sensors) if row.first else ""
         keys = dict.fromkeys([*row.measured, *row.printed])
         if not keys:
             yield about

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crbench.board.notes import served
 from crbench.board.published import PublishedRow, printed
 from crbench.board.tables import score_of
 from crbench.errors import UserError
@@ -20,7 +21,7 @@ from crbench.records import Record
 from crbench.scoring.intervals import Effect, over_seeds
 from crbench.study.cards import RUNS, Job, RowCard, StudyCard, row_jobs
 from crbench.study.shelf import Shelf, last_failure
-from crbench.words import DIRECTIONS, arrow
+from crbench.words import DIRECTIONS
 
 MEAN = "mean"  # a fifth column: the mean of the four directions
 COLUMNS = (*DIRECTIONS, MEAN)
@@ -168,13 +169,9 @@ def _compare(row: StudyRow, reference: StudyRow) -> None:
             row.effect[column, metric] = effect
 
 
-def served(record: Record, sensors: Mapping[str, str]) -> str:
+def served_by(record: Record, sensors: Mapping[str, str]) -> str:
     """Which head or view served which directions, e.g. ``uni: S1→S1, S2→S2; cross: S1→S2``."""
-    ways: dict[str, list[str]] = {}
-    for direction, serves in record.serves.items():
-        same = serves.query == serves.gallery
-        how = serves.query if same else f"{serves.query} against {serves.gallery}"
-        ways.setdefault(how, []).append(arrow(direction, sensors))
+    ways = served(record, sensors)
     if len(ways) == 1:
         return f"{next(iter(ways))}: all"
     return "; ".join(f"{how}: {', '.join(ds)}" for how, ds in ways.items())
@@ -208,7 +205,7 @@ def study_json(table: StudyTable) -> dict[str, Any]:
                 "runs": [r.run for r in row.records.values()],
                 "digest": row.first.method.digest if row.first else None,
                 "problem": row.problem or None,
-                "serves": served(row.first, table.sensors) if row.first else None,
+                "serves": served_by(row.first, table.sensors) if row.first else None,
                 "params_trainable": row.first.params_trainable if row.first else None,
                 "measured": plain(row.measured),
                 "printed": plain(row.printed),

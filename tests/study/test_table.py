@@ -13,7 +13,7 @@ from crbench.scoring.intervals import over_seeds
 from crbench.study.cards import Job, load_study, row_jobs
 from crbench.study.pages import study_markdown
 from crbench.study.shelf import Shelf
-from crbench.study.table import StudyTable, served, study_json, study_table
+from crbench.study.table import StudyTable, served_by, study_json, study_table
 
 
 def test_intervals_are_students() -> None:
@@ -94,6 +94,6 @@ def test_what_served_is_named_once_where_it_served_all(table: StudyTable) -> Non
     record = table.record
     assert record is not None
     ways = "uni: S1→S1, S2→S2; cross: S1→S2; predicted against cross: S2→S1"
-    assert served(record, table.sensors) == ways
+    assert served_by(record, table.sensors) == ways
     same = record.model_copy(update={"serves": dict.fromkeys(record.serves, record.serves["ab"])})
-    assert served(same, table.sensors) == "cross: all"
+    assert served_by(same, table.sensors) == "cross: all"
