@@ -139,10 +139,10 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
         same = [other for k, other in firsts.items() if k[0] == key[0]]
         differing = _differing([flatten(other.method.card) for other in same])
         mine = flatten(record.method.card)
-        apart = {"scale"}  # named in words of their own
-        epochs = _planned(record) if len({_planned(other) for other in same}) > 1 else None
-        if epochs is not None:
+        apart, epochs = {"scale"}, None  # named in words of their own
+        if len({_planned(other) for other in same}) > 1:
             apart.add("train.epochs")
+            epochs = _planned(record)
         extra = [
             record.method.scale if "scale" in differing else "",
             *(f"{name}={mine.get(name)}" for name in differing if name not in apart),

@@ -81,6 +81,18 @@ def test_order_is_methods_from_the_best_then_floors_then_chance(make_record: Mak
     assert average(board.rows[-1], F1) == pytest.approx(0.1)
 
 
+def test_epochs_are_named_only_where_a_row_has_them(make_record: Make) -> None:
+    """A method and embeddings of the same name whose training is not stated."""
+    run = make_record().model_dump()
+    run["training"] = None
+    run["method"]["kind"] = "external"
+    del run["method"]["card"]["train"]
+    (board,) = boards([make_record(), Record.model_validate(run)])
+    labels = {row.kind: row.label for row in board.rows}
+    assert labels["method"].endswith(" epochs)") and not labels["external"].endswith(" epochs)")
+    assert not any("train.epochs" in label for label in labels.values())
+
+
 def test_bold_is_the_best_sound_row_of_each_column(make_record: Make) -> None:
     runs = [
         make_record("cr-jepa", 0.6, values={"ab": 0.2}),
