@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from strange_table import EVIL, LONG, latex, table
 
 from crbench.board.markup import markdown_table
 from crbench.board.tables import (
@@ -16,27 +17,10 @@ from crbench.board.tables import (
     TableCell,
     TableRow,
     points,
-    score_text,
     terminal_table,
     text_table,
 )
 from crbench.board.writers import templates
-
-EVIL = "a|b & c$ <i> {x}_1 [red]no[/red]"
-LONG = "a very long name of a method " * 8
-
-
-def table(rows: int = 1, label: str = "ours", title: str = "F1") -> Table:
-    cells = (
-        score_text(-0.125, 0.5, interval=("-20.0", "3.0"), signs="≈", best=True, sort="-0.125"),
-        TableCell(),
-    )
-    made = tuple(
-        TableRow(f"{label}{n}" if rows > 1 else label, cells, ("method", "floor")[n % 2], (EVIL,))
-        for n in range(rows)
-    )
-    columns = (Column("method", right=False), Column(EVIL), Column("hidden", brief=False))
-    return Table(title, columns, made, notes=("see `x_1`",), marked=True)
 
 
 def shown(value: Table, width: int = 200) -> str:
@@ -48,11 +32,6 @@ def shown(value: Table, width: int = 200) -> str:
 def html(value: Table) -> str:
     tables: Any = templates().get_template("tables.html").module
     return str(tables.sorted(value, "data", "F1"))
-
-
-def latex(value: Table, caption: str = "c", label: str = "l", see: str = "") -> str:
-    tables: Any = templates("tex").get_template("tables.tex").module
-    return str(tables.float(value, caption, label, value.columns, see))
 
 
 @pytest.mark.parametrize("rows", [1, 40])
