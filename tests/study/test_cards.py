@@ -83,19 +83,21 @@ def test_overrides_reach_all_rows_but_the_floors() -> None:
     }  # fmt: skip
 
 
-def test_a_bad_study_card_names_its_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "changed", "message"),
+    [
+        ('reference = "plain"', 'reference = "plane"', "reference 'plane' is not among the rows"),
+        ("question =", "qestion =", "unknown key 'qestion'"),
+        ('name = "other"', 'name = "plain"', "row names repeat"),
+        ('name = "small"', 'name = "../small"', "name: "),
+    ],
+)
+def test_a_bad_study_card_names_its_key(
+    tmp_path: Path, key: str, changed: str, message: str
+) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(STUDY.replace('reference = "plain"', 'reference = "plane"'))
-    with pytest.raises(UserError, match="reference 'plane' is not among the rows"):
-        load_study(str(path))
-    path.write_text(STUDY.replace("question =", "qestion ="))
-    with pytest.raises(UserError, match="unknown key 'qestion'"):
-        load_study(str(path))
-    path.write_text(STUDY.replace('name = "other"', 'name = "plain"'))
-    with pytest.raises(UserError, match="row names repeat"):
-        load_study(str(path))
-    path.write_text(STUDY.replace('name = "small"', 'name = "../small"'))
-    with pytest.raises(UserError, match="name: "):
+    path.write_text(STUDY.replace(key, changed))
+    with pytest.raises(UserError, match=message):
         load_study(str(path))
 
 
