@@ -75,14 +75,18 @@ def listed(path: Path) -> Wanted:
     what, fix = "cannot read the list of members", "--members FILE or all"
     with damage_named(what, path, OSError, UnicodeDecodeError, fix=fix):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    header = None if lines and "s2_name" in lines[0] else ["s2_name", "split"]
+    header = [cell.strip() for row in csv.reader(lines[:1], skipinitialspace=True) for cell in row]
+    if "s2_name" in header:
+        lines[0] = ""  # an empty row keeps the count of lines right
+    else:
+        header = ["s2_name", "split"]
     rows = csv.DictReader(lines, header, restval="", skipinitialspace=True)
     known = shipped()
     ids: dict[str, None] = {}
     split, s1 = dict(known.split), dict(known.s1)
     for row in rows:
         name = canonical(row["s2_name"].strip())
-        if name.startswith("#") or not any(row.values()):
+        if row[header[0]].startswith("#") or not any(row.values()):
             continue
         if not S2_NAME.fullmatch(name) or name in ids:
             what = "comes twice" if name in ids else "is no Sentinel-2 name of BigEarthNet v1"

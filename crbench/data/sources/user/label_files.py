@@ -93,7 +93,7 @@ def from_csv(path: Path, card: LabelsCard) -> Labels:
     """A CSV table with columns id, label (class names or numbers, several joined by ``|``) and
     perhaps split; ids are keys, with or without the ending of an image."""
     rows = csv.DictReader(_lines(path), restval="", skipinitialspace=True)
-    columns = rows.fieldnames or []
+    columns = rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
     needed = ["id"] if card.kind == "none" else ["id", "label"]
     if lacking := [name for name in needed if name not in columns]:
         raise UserError(

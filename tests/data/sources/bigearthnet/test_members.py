@@ -84,9 +84,15 @@ def test_a_list_of_members(tmp_path: Path) -> None:
     found = listed(path)
     assert (found.ids, found.split[other], found.s1[other]) == ([other, one], "train", "S1X")
     assert found.split[one] == shipped().split[one]
+    path.write_text(f'"split" ,"s2_name" \n# some\nval,{two}\n')
+    assert (listed(path).ids, listed(path).split[two]) == ([two], "val")
+    path.write_text(f"# s2_name,split\n{two}\n")  # a comment is no header
+    assert listed(path).ids == [two]
     for text, message in (
         (f"{one}\nfoo\n", "line 2: 'foo' is no"),
         (f"{one}\n{one}\n", "line 2: .* comes twice"),
+        (f"s2_name\n{one}\nfoo\n", "line 3: 'foo' is no"),
+        (f"my_s2_name,split\n{one},val\n", "line 1: 'my_s2_name' is no"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):

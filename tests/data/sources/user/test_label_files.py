@@ -97,7 +97,7 @@ def test_lists_are_told_from_other_texts(tmp_path: Path, text: str, expected: bo
 def test_a_table_says_classes_and_splits(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(
-        "\ufeffsplit, id, label, more\ntrain, a/1.png, lake | 0, x\n\nquery,b,,\n", encoding="utf-8"
+        "\ufeffsplit, id , label, etc\ntrain, a/1.png, lake | 0, x\n\nquery,b,,\n", encoding="utf-8"
     )
     labels = from_csv(path, MULTI)
     assert labels.split == {"a/1": "train", "b": "query"} and labels.layout == "table labels.csv"
