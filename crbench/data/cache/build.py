@@ -190,12 +190,16 @@ def _create(card: DatasetCard, source: Source, part: Path) -> None:
 
 
 def _check_source(source: Source, card: DatasetCard) -> None:
-    """Ids unique, and every split that the card names present."""
+    """Ids unique, a split for each, a group for each or none, and every split of the card there."""
     if not source.ids:
         raise UserError("the source has no pairs", where=source.description)
     if len(set(source.ids)) != len(source.ids):
         names, counts = np.unique(source.ids, return_counts=True)
         raise UserError(f"the id '{names[counts > 1][0]}' repeats", where=source.description)
+    for what, texts in (("splits", source.split), ("groups", source.groups)):
+        if texts is not None and len(texts) != len(source.ids):
+            what = f"{len(texts)} {what} for {len(source.ids)} pairs"
+            raise UserError(what, where=source.description)
     wanted = {name for p in card.protocols.values() for name in [*p.query, *p.gallery]}
     if absent := sorted((wanted | set(card.train_splits)) - set(source.split)):
         raise UserError(

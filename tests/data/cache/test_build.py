@@ -284,6 +284,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [
         ({"ids": lambda x: [x[0], *x[:-1]]}, "'ben-14k-twin-00' repeats"),
         ({"split": lambda x: ["train"] * len(x)}, "no pair is in split 'test'"),
+        ({"split": lambda x: x[:-1]}, "33 splits for 34 pairs"),
+        ({"groups": lambda _: ["34TCR/20170803"] * 33}, "33 groups for 34 pairs"),
         ({"read": lambda read: lambda start, stop: Block(*3 * [np.zeros(1)])}, "the card says"),
     ],
 )
