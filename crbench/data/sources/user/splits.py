@@ -25,7 +25,7 @@ class _SplitRule(Strict):
 
     seed: int = 0
     shares: dict[str, PositiveFloat] | None = None
-    counts: dict[str, PositiveInt] | None = None
+    counts: dict[str, PositiveInt] | None = Field(default=None, min_length=1)
     rest: str = "train"
     balanced: list[str] = Field(default_factory=list)
     of: PositiveInt | None = None

@@ -192,6 +192,7 @@ def test_nothing_says_the_split(tmp_path: Path, arrays: dict[str, Any]) -> None:
         ("shares = { train = 0.5, query = 0.4 }", "do not sum to 1"),
         ("shares = { train = 1.0 }\ncounts = { query = 2 }", "shares or counts"),
         ("counts = { query = 0 }", "counts.query: Input should be greater than 0"),
+        ("counts = {}", "counts: Dictionary should have at least 1 item"),
         ("counts = { query = 24 }", "split 'query' would take 24 of 24 pairs"),
         ('counts = { query = 2 }\nbalanced = ["val"]', "balanced names 'val'"),
         ("sedd = 1\ncounts = { query = 2 }", "unknown key 'sedd'"),
