@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -96,22 +95,14 @@ def test_a_finished_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.soak
-def test_killed_build_goes_on_to_the_same_cache(tmp_path: Path) -> None:
+def test_killed_build_goes_on_to_the_same_cache(tmp_path: Path, kill_build: Any) -> None:
     code = (
         "from crbench.data.cache.build import build_cache\n"
         f"build_cache({CARD}, sys.argv[1], force=True)"
     )
     out = tmp_path / "killed.h5"
     log, part = out.with_name("killed.h5.part.log"), out.with_name("killed.h5.part")
-    process = python(code, out)
-    deadline = time.monotonic() + 60
-    while not (log.is_file() and len(read_jsonl(log)) >= 2) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
-    finished = len(read_jsonl(log)) - 1
+    finished = kill_build(python(code, out), out, 1)
     assert part.is_file()
     assert 1 <= finished < 4
     with open(part, "r+b") as handle:  # the first block also loses bytes: it is made again

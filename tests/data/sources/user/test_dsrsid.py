@@ -1,12 +1,11 @@
 """DSRSID's file: both orders of axes value for value, in blocks, resumed; and what is refused."""
 
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +18,7 @@ from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import Source, open_source
 from crbench.data.sources.user import hdf5
 from crbench.errors import UserError
-from crbench.files import read_jsonl, sha256_file
+from crbench.files import sha256_file
 
 ORDERS = ("samples first", "samples last")
 SMALL = (
@@ -106,7 +105,9 @@ def test_blocks_are_bounded_and_follow_chunks(
 
 
 @pytest.mark.soak
-def test_a_killed_build_goes_on_to_the_same_bytes(data: ModuleType, tmp_path: Path) -> None:
+def test_a_killed_build_goes_on_to_the_same_bytes(
+    data: ModuleType, tmp_path: Path, kill_build: Any
+) -> None:
     a, b, kinds = images(800, a=64, b=16)
     path = data.dsrsid(tmp_path / "x.mat", a, b, kinds, "samples last")
     code = (
@@ -125,16 +126,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(data: ModuleType, tmp_path: Pa
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=root)
 
     out = tmp_path / "killed.h5"
-    log = out.with_name("killed.h5.part.log")
-    process = python(out)
-    deadline = time.monotonic() + 60
-    while not (log.is_file() and len(read_jsonl(log)) >= 4) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
-    assert 3 <= len(read_jsonl(log)) - 1 < 40
+    assert 3 <= kill_build(python(out), out, 3) < 40
     second = python(out)
     message = second.communicate()[1]
     assert second.returncode == 0, message
