@@ -191,7 +191,7 @@ def _labels(
         numbers = {name: class_number(name, card.classes, where) for name in set(names)}
         return np.array([numbers[name] for name in names], dtype=np.int64)
     values = array[...]
-    if array.size == n:  # a row or a column, as MATLAB has lists
+    if card.kind == "single" and array.size == n:  # a row or a column, as MATLAB has lists
         values = values.reshape(-1)
     return class_array(values, n, card, what="labels", where=where, first=table.first_class)
 

@@ -134,6 +134,14 @@ def test_kinds_of_labels(tmp_path: Path, arrays: dict[str, Any], kind: str) -> N
         np.testing.assert_array_equal(cache.labels, want)
 
 
+def test_a_multi_label_set_may_have_one_class(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    arrays["labels"] = np.arange(N)[:, None] % 2
+    text = CARD.replace('kind = "single"', 'kind = "multi"').replace(', "forest", "lake"', "")
+    source = open_source(card(tmp_path, text), write(tmp_path / "x.h5", arrays))
+    assert isinstance(source, Source)
+    np.testing.assert_array_equal(source.read(3, 9).labels, arrays["labels"][3:9])
+
+
 def test_chunks_are_read_whole(tmp_path: Path, arrays: dict[str, Any]) -> None:
     path = write(tmp_path / "x.h5", arrays)
     with h5py.File(path, "r+") as file:
