@@ -58,7 +58,7 @@ def test_what_is_not_as_the_card_says_is_refused(
 def test_arrays_become_what_lies_in_the_file(card: DatasetCard, source: Source) -> None:
     """Little-endian and in one piece, with the values of the block."""
     block = source.read(0, 4)
-    swapped = Block(block.a.astype(">f4"), block.b[:, ::-1][:, ::-1], block.labels)
+    swapped = Block(block.a.astype(">f4"), np.asfortranarray(block.b), block.labels)
     arrays = checked_arrays(swapped, card, source, 0, 4)
     assert [array.dtype.str for array in arrays.values()] == ["|u1", "<f4", "<u2"]
     for name, array in arrays.items():

@@ -81,6 +81,21 @@ def test_where_sizes_do_not_tell_the_content_does(tmp_path: Path, order: tuple[i
             np.testing.assert_array_equal(block, made[which][3:9])
 
 
+@pytest.mark.parametrize("size", ["[5, 4]", "[4, 4]"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0)])
+def test_usual_orders_come_first_and_are_alike_whatever_the_content(
+    tmp_path: Path, order: tuple[int, ...], size: str
+) -> None:
+    """Four pairs of four bands; in the second array everything but the image itself is smooth."""
+    card = load_dataset("dsrsid", overrides=["a.size=[16, 10]", f"b.size={size}"])
+    image = np.random.default_rng(0).integers(0, 200, card.b.size)
+    b = (image + np.arange(4)[:, None, None, None] + 4 * np.arange(4)[:, None, None]).astype("u1")
+    stored = {"a": images(4)["a"].transpose(order), "b": b.transpose(order)}
+    with written(tmp_path / "x.h5", stored) as file:
+        axes = axes_of_pairs({"a": file["a"], "b": file["b"]}, card, tmp_path)
+        assert axes == {"a": order, "b": order}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
