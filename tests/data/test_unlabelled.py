@@ -81,5 +81,5 @@ def test_an_image_with_nan_is_named(twin_cache: Path) -> None:
     normalised = Normalised(images, stats, 8, torch.device("cpu"))
     assert normalised.images("a", np.array([0, 2])).shape == (2, 2, 8, 8)
     with pytest.raises(UserError, match="NaN or infinite") as caught:
-        normalised.images("a", np.array([2, 1]))
+        normalised.images("a", np.array([2, 0, 1]))
     assert caught.value.where == "y"

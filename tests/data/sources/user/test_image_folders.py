@@ -87,13 +87,15 @@ def test_a_folder_of_three_grey_bands_may_be_one_of_one_band(
 def test_keys_are_paths_without_ending_prefix_and_suffix(tmp_path: Path) -> None:
     touched(
         tmp_path, "River/s1_2_sar.png", "River/s1_10_sar.TIF", "s1_1_sar.npy", "s1_1_rgb.png",
-        "1_sar.png", "s1_sar.png", "s1__sar.png", ".s1_7_sar.png", "__MACOSX/s1_8_sar.png",
-        "s1_9_sar.txt", "deep/er/s1_x_sar.jpeg",
+        "1_sar.png", "s2_11_sar.png", "s1_sar.png", "s1__sar.png", ".s1_7_sar.png",
+        "__MACOSX/s1_8_sar.png", "s1_9_sar.txt", "deep/er/s1_x_sar.jpeg",
     )  # fmt: skip
     files = files_by_key(tmp_path, "s1_", "_sar")
     assert list(files) == ["1", "River/10", "River/2", "deep/er/x"]
     assert files["River/10"] == tmp_path / "River" / "s1_10_sar.TIF"
     assert formats(files) == "1 jpeg, 1 npy, 1 png, 1 tif"
+    everything = files_by_key(tmp_path, "", "")
+    assert "s2_11_sar" in everything and not [key for key in everything if key.startswith(".")]
 
 
 def test_two_files_of_one_key_are_refused(tmp_path: Path) -> None:

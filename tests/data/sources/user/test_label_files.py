@@ -52,12 +52,14 @@ def test_lists_count_from_0_or_1_and_may_say_a_thing_twice(tmp_path: Path) -> No
     one = from_lists(lists(tmp_path, "a 3\nb 2\n"), SINGLE)
     assert one.array(["a", "b"]).tolist() == [2, 1]  # type: ignore[union-attr]
     assert one.notes == ["class indices count from 1"]
+    few = from_lists(lists(tmp_path, "a 1\nb 2\n"), SINGLE)  # nothing says that these count from 1
+    assert few.array(["a", "b"]).tolist() == [1, 2]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("card", "expected"), [(SINGLE, [2, 0]), (MULTI, [[0, 0, 1], [1, 0, 0]])])
 def test_lists_of_0_and_1(tmp_path: Path, card: LabelsCard, expected: list[Any]) -> None:
-    labels = from_lists(lists(tmp_path, "my photo.png 0 0 1\nb\\c.png 1 0 0\n"), card)
-    array = labels.array(["my photo", "b/c"])
+    labels = from_lists(lists(tmp_path, "my photo.png 0 0 1\nb\\c.v2 1 0 0\n"), card)
+    array = labels.array(["my photo", "b/c.v2"])
     assert array is not None and array.tolist() == expected and labels.notes == []
 
 
