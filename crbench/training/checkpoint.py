@@ -13,19 +13,34 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import nn
 
 from crbench.errors import UserError
-from crbench.files import atomic_path, sha256_file
+from crbench.files import atomic_path
 
 _FORMAT = 2  # 1 had no seal
 _SEAL = b"\nsha256:"  # then 64 hexadecimal digits: the end of the file, of all that stands before
 _SEAL_BYTES = len(_SEAL) + 64
 # What torch.load and load_state_dict raise on bytes that are not what they were.
 _DAMAGE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError)
+
+
+class _Sealing:
+    """A file that is written through to ``handle`` and hashed on its way: read back for its digest,
+    a checkpoint of gigabytes would stop training twice as long."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self.handle, self.sha = handle, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha.update(data)
+        return self.handle.write(data)
+
+    def flush(self) -> None:
+        self.handle.flush()
 
 
 def save_state(
@@ -44,12 +59,11 @@ def save_state(
         "rng": torch.get_rng_state(),  # for methods of others; ours draw from named seeds alone
         "position": position,
     }
-    with atomic_path(path) as temporary:
-        # through Python's own file, so that a full disk is an OSError and becomes one message
-        with temporary.open("wb") as handle:
-            torch.save(state, handle)
-        with temporary.open("ab") as handle:
-            handle.write(_SEAL + sha256_file(temporary).encode())
+    # through Python's own file, so that a full disk is an OSError and becomes one message
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        sealing = _Sealing(handle)
+        torch.save(state, cast(IO[bytes], sealing))
+        handle.write(_SEAL + sealing.sha.hexdigest().encode())
     if keep > 1:
         _number(path, int(position["step"]), keep)
 
