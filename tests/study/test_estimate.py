@@ -22,13 +22,14 @@ def test_what_is_missing_is_measured_here(
     a_job: Callable[..., Job], twin_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = open_cache(twin_cache)
-    jobs = [a_job("train.batch_size=32", seed=seed) for seed in (0, 1)]
     clock = SimpleNamespace(perf_counter=itertools.count().__next__)  # a step takes a second
     monkeypatch.setattr(estimate, "time", clock)
-    for budget, epoch_s, source in (
-        (60.0, 3.0, "one epoch measured"),
-        (0.0, 12.0, "measured on 8 of 96 pairs"),
+    for budget, size, epoch_s, source in (
+        (60.0, 32, 3.0, "one epoch measured"),
+        (60.0, 40, 2.0, "one epoch measured"),  # its last, smaller batch is left out
+        (0.0, 32, 12.0, "measured on 8 of 96 pairs"),
     ):
+        jobs = [a_job(f"train.batch_size={size}", seed=seed) for seed in (0, 1)]
         monkeypatch.setattr(estimate, "_BUDGET_S", budget)
         (line,) = plan_runs(jobs, Shelf(data.card), data, device="cpu", threads=1)
         assert (line.there, line.to_run, line.epoch_s, line.source) == (0, 2, epoch_s, source)

@@ -22,7 +22,8 @@ def test_the_tables_of_the_page_are_printed(
     text = capsys.readouterr().out
     places = [text.index(part) for part in ("measured", "beside the published", "difference to")]
     assert places == sorted(places)
-    for piece in ("63.0 ± 2.6", "73.48 → −10.5", "published −1.6", "seed 0, 1, 2 not run"):
+    for piece in ("63.0 ± 2.6", "73.48 → −10.5", "published −1.6", "seed 0, 1, 2 not run",
+                  "- Measured, paired by seed"):  # fmt: skip
         assert piece in text
     assert "Table S2(a)" in text.splitlines()[0] and "synthetic" in text.splitlines()[0]
 
@@ -50,3 +51,11 @@ def test_a_time_that_is_not_known_is_not_made_up(capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     assert "3 runs to make, 3 there. Their time is not known here: build the cache of set" in text
     assert text.count(" – ") == 2 and "12 s" in text
+
+
+def test_a_run_without_epochs_has_the_time_of_its_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_plan(load_study("table-1"), "set", [planned(1, 0, None, 2.1)], 1, 1)
+    text = capsys.readouterr().out
+    assert text.count(" – ") == 1 and "2.1 s" in text
