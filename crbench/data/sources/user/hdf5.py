@@ -190,6 +190,13 @@ def _labels(
         names = _texts(file, table.labels, n, path) or []
         numbers = {name: class_number(name, card.classes, where) for name in set(names)}
         return np.array([numbers[name] for name in names], dtype=np.int64)
+    top = len(card.classes)
+    if array.size > n * max(1, top):  # not read: it may be images, or declare what nobody has
+        raise UserError(
+            f"labels: {array.dtype} {array.shape}; expected {n} of them, or {(n, top)}",
+            where=where,
+            fix="correct [source] labels, labels.kind or labels.classes in the card",
+        )
     values = array[...]
     if card.kind == "single" and array.size == n:  # a row or a column, as MATLAB has lists
         values = values.reshape(-1)

@@ -186,6 +186,16 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "c.h5").exists()
 
 
+def test_labels_that_declare_too_much_are_not_read(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    """A file of some kilobytes may declare what no machine holds."""
+    del arrays["labels"]
+    path = write(tmp_path / "x.h5", arrays)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("labels", shape=(N, 1 << 40), dtype="u1", chunks=(1, 1 << 20))
+    with pytest.raises(UserError, match=r"labels: uint8 \(24, 1099511627776\); expected 24"):
+        open_source(card(tmp_path), path)
+
+
 def test_nothing_says_the_split(tmp_path: Path, arrays: dict[str, Any]) -> None:
     del arrays["split"]
     text = CARD[: CARD.index("[source.split]")]
