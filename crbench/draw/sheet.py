@@ -176,7 +176,10 @@ def text_width(text: str, size: float = _FONT) -> float:
     """Width of a line of text in inches, as it is drawn."""
     from matplotlib.textpath import TextPath
 
-    return float(TextPath((0, 0), text, size=size).get_extents().x1) / 72 if text.strip() else 0.0
+    if not text.strip():
+        return 0.0
+    plain = text.replace("$", r"\$")  # two dollars would be a formula; none is drawn
+    return float(TextPath((0, 0), plain, size=size).get_extents().x1) / 72
 
 
 def wrap(text: str, room: float, *, size: float = _FONT, lines: int | None = None) -> list[str]:

@@ -24,3 +24,9 @@ def test_text_is_broken_where_it_must_be() -> None:
     (cut,) = sheet.wrap(LONG, 1.5, lines=1)
     assert cut.endswith("…") and sheet.text_width(cut) <= 1.5
     assert sheet.wrap("short", 1.5) == ["short"] and sheet.wrap("", 1.5) == []
+
+
+def test_dollars_are_letters() -> None:
+    assert sheet.text_width("$_$") > 2 * sheet.text_width("$")
+    assert sheet.text_width("$x_1$ to $y$") > sheet.text_width("x_1 to y")
+    assert sheet.wrap("$_$.npy \\$", 1.5) == ["$_$.npy \\$"]
