@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +89,32 @@ def other_seed(twin_cache: Path, once: Once) -> Path:
     """The run as ``trained_run``, of seed 1; nothing writes in it."""
     made = once("other-seed", lambda folder: short_training(twin_cache, folder / "cr-jepa", 1))
     return made / "cr-jepa"
+
+
+@pytest.fixture
+def plant_search(twin_cache: Path) -> Callable[[], Any]:
+    """``plant_search()``: the test pairs of the small twin as an archive, of vectors (8,) that a
+    fixed seed draws, in all directions; no run lies behind it, and no record."""
+    import numpy as np
+
+    from crbench.archive.queries import Queries
+    from crbench.archive.search import Search
+    from crbench.data.cache.reading import open_cache
+    from crbench.scoring.search import Gallery
+
+    def plant() -> Search:
+        cache = open_cache(twin_cache)
+        card = load_method("cr-jepa", scale="tiny")
+        info = SimpleNamespace(method_card=card, dataset_card=cache.card, seed=0)
+        queries = Queries(SimpleNamespace(cache=cache, info=info))  # type: ignore[arg-type]
+        protocol = cache.card.protocols["leave-one-out"]
+        serves = {d: (f"{d[0]}/v", f"{d[1]}/v") for d in DIRECTIONS}
+        ids = cache.ids[cache.rows(protocol.gallery)]
+        drawn = np.random.default_rng(0).uniform(0.5, 1, (2, len(ids), 8)).astype(np.float32)
+        galleries = {f"{m}/v": Gallery(ids, drawn["ab".index(m)]) for m in "ab"}
+        return Search(queries, protocol, "leave-one-out", serves, _galleries=galleries)
+
+    return plant
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,6 @@ def test_the_check_of_logic_can_fail(tmp_path: Path) -> None:
         assert has_logic(tmp_path / "m.py") == expected
 
 
-@pytest.mark.xfail(strict=False, reason="tests move beside what they test")
 def test_every_module_with_logic_has_a_test_file_at_the_same_place() -> None:
     missing = [
         str(test_path(path).relative_to(ROOT))

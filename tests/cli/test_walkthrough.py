@@ -1,4 +1,4 @@
-"""The commands of README.md in order as they stand there, on fewer pairs and epochs; the demo."""
+"""The commands of README.md in order as they stand there, on fewer pairs and epochs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ QUICK = {
 }
 SMALLER = {"ben-14k-twin-2500": "ben-14k-twin-120"}  # the first test pair, of fewer pairs
 ENDLESS = {"serve"}  # a server answers until it is interrupted: tests/serve does both
-DIRECTIONS = ("aa", "bb", "ab", "ba")
 
 
 def commands(readme: str) -> list[str]:
@@ -104,30 +103,3 @@ def test_real_sets_of_the_readme(
     source = real_data(folders[words[3]])
     crbench(*[str(source) if word == "DIR" else word for word in words[1:]], "--quiet")
     assert f"({words[3]}" in crbench("cache", "info", words[3])
-
-
-def test_demo(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
-    words = ("demo", "--out", str(out), "--pairs", "200", "--epochs", "1", "--quiet")
-    printed = crbench(*words)
-    rows = json.loads((out / "leaderboard.json").read_text())
-    by_method = {row["method"]: row for row in rows}
-    assert len(rows) == len(by_method) == 7
-    assert {"cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca", "chance"} == set(
-        by_method
-    )
-    for row in rows:
-        for direction in DIRECTIONS:
-            assert 0 <= row["scores"][direction]["f1_item@5"] <= 1
-    record = json.loads((out / "cr-jepa" / "record.json").read_text())
-    value = record["scores"]["ab"]["f1_item@5"]["value"]
-    assert by_method["cr-jepa"]["scores"]["ab"]["f1_item@5"] == value
-    assert f"{100 * value:.1f}" in printed
-    for piece in ("synthetic", "CR-JEPA", "REJEPA", "chance", "S1→S2", "Next:", "grid.png"):
-        assert piece in printed
-    assert imread(out / "grid.png").shape[0] > 1000 and (out / "curves.png").is_file()
-    assert "synthetic" in (out / "leaderboard.md").read_text()
-
-    before = {p: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file()}
-    assert crbench(*words) == printed  # nothing is trained again, the board is the same
-    assert {p: p.read_bytes() for p in before} == before

@@ -16,6 +16,7 @@ import pytest
 from crbench.archive.search import Search, open_search
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))  # makes asking.py importable
 
 # What Python itself opens for writing, makes, moves or removes, one path a line.
 LAUNCH = """

@@ -122,18 +122,6 @@ def test_names_in_records_are_text(make_record: Make, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_embeddings_of_other_programs_have_a_page(make_record: Make, tmp_path: Path) -> None:
-    run = make_record().model_dump()
-    run["training"] = None
-    run["method"] |= {"kind": "external", "card": {"file": "mine.npz"}, "title": "Mine"}
-    write_site([Record.model_validate(run), make_record("random", 0.2)], tmp_path / "s")
-    (page,) = (p for p in (tmp_path / "s" / "rows").iterdir() if "random" not in p.name)
-    text = page.read_text(encoding="utf-8")
-    assert "embeddings of another program" in text and "No card of this installation" in text
-    board = (tmp_path / "s" / "index.html").read_text(encoding="utf-8")
-    assert 'data-source="external"' in board and "embeddings of an external program" in board
-
-
 def test_only_an_earlier_report_is_replaced(make_record: Make, tmp_path: Path) -> None:
     out = tmp_path / "site"
     write_site([make_record(), make_record("x-jepa")], out)
