@@ -84,7 +84,10 @@ def members(fate: str, step: str, seconds: int) -> list[subprocess.Popen]:
     ]
 
 
-@pytest.mark.parametrize("step", ["ranks.total(np.ones(3))", "ranks.wait('waiting')"])
+@pytest.mark.parametrize(
+    "step",
+    ["ranks.total(np.ones(3))", pytest.param("ranks.wait('waiting')", marks=pytest.mark.soak)],
+)
 def test_a_rank_that_dies_ends_the_other_with_a_named_error(step: str) -> None:
     first, second = members("os._exit(7)", step, 60)
     said, _ = first.communicate(timeout=120)
@@ -95,6 +98,7 @@ def test_a_rank_that_dies_ends_the_other_with_a_named_error(step: str) -> None:
     assert "nothing was written" in said
 
 
+@pytest.mark.soak
 def test_a_rank_that_hangs_ends_the_other_in_time() -> None:
     first, second = members("time.sleep(300)", "ranks.wait('waiting')", 4)
     start = time.monotonic()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from crbench.errors import UserError
 from crbench.files import sha256_file
 from crbench.run.folder import Options
 from crbench.training.checkpoint import load_latest, load_state, older, save_state, tidy
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 def machine() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -130,11 +133,21 @@ def go(cache: Path, out: Path, keep: int = 1, resume: bool = False) -> Path:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def whole(twin_cache: Path, once: Once) -> Path:
+    """A run that nothing interrupted."""
+    return once("rejepa-whole", lambda folder: go(twin_cache, folder / "run")) / "run"
+
+
 @pytest.mark.soak
 def test_a_damaged_checkpoint_costs_the_way_from_the_one_before_it(
-    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    twin_cache: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    whole, out = go(twin_cache, tmp_path / "whole"), tmp_path / "out"
+    out = tmp_path / "out"
     stopped(twin_cache, out, 2, monkeypatch)
     checkpoint = out / "checkpoint.pt"
     assert os.path.samefile(checkpoint, out / "checkpoint-000000010.pt")
@@ -163,11 +176,10 @@ def test_a_damaged_checkpoint_costs_the_way_from_the_one_before_it(
 
 
 def test_a_cache_that_vanished_is_named_and_the_run_waits_for_it(
-    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin_cache: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "twin.h5"
+    cache, out = tmp_path / "twin.h5", tmp_path / "out"
     shutil.copy(twin_cache, cache)
-    whole, out = go(twin_cache, tmp_path / "whole"), tmp_path / "out"
     stopped(cache, out, 1, monkeypatch)
     cache.rename(tmp_path / "elsewhere.h5")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -180,7 +192,7 @@ def test_a_cache_that_vanished_is_named_and_the_run_waits_for_it(
 
 
 def test_a_cache_that_is_removed_during_training_is_no_matter(
-    twin_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    twin_cache: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crbench.training.journal import Journal
 
@@ -192,7 +204,6 @@ def test_a_cache_that_is_removed_during_training_is_no_matter(
         cache.unlink(missing_ok=True)
         real(watch, found, step)  # type: ignore[arg-type]
 
-    whole = go(twin_cache, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "step", remove)
         out = go(cache, tmp_path / "out")

@@ -61,9 +61,8 @@ def test_training_moves_the_loss(twin_cache: Path, tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize(
-    "sent", [pytest.param(signal.SIGTERM, marks=pytest.mark.soak), signal.SIGKILL]
-)
+@pytest.mark.soak  # a kill inside the write of a checkpoint runs every time: test_soak.py
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_goes_on_to_the_same_weights(
     twin_cache: Path, tmp_path: Path, sent: signal.Signals
 ) -> None:

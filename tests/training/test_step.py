@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from crbench.models.registry import build_method
 from crbench.run.devices import Ranks
 from crbench.training.step import Stepper, batch_size, blocks
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 BANDS = {"a": 2, "b": 3}
 PAIRS = 8
 STEP = Step(index=3, epoch=1, total=100, seed=7)
@@ -92,17 +94,20 @@ def start(folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(code, env=os.environ | place, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
-    """What each of two ranks (gloo) found, having half of the batch each."""
-    folder = tmp_path_factory.mktemp("ranks")
+def train_two_ranks(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     members = [start(folder, rank, port) for rank in (0, 1)]
     for member in members:
-        _, said = member.communicate(timeout=280)
-        assert member.returncode == 0, said
+        _, error = member.communicate(timeout=280)
+        assert member.returncode == 0, error
+
+
+@pytest.fixture(scope="module")
+def two_ranks(once: Once) -> list[dict[str, dict]]:
+    """What each of two ranks (gloo) computes, having half of the batch each."""
+    folder = once("two-ranks", train_two_ranks)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
