@@ -11,7 +11,7 @@ PYTEST  = -m pytest -m 'not soak' --numprocesses auto --dist worksteal
 
 help:
 	@echo "make demo         a leaderboard of three methods on a synthetic twin, trained here"
-	@echo "make test         lint, types and tests, on all cores (7 minutes on two)"
+	@echo "make test         lint, types and tests, on all cores (8 minutes on two)"
 	@echo "make docs         the documentation, built strictly into site-docs/index.html"
 	@echo "make soak         kills, faults, clusters and whole trainings (half an hour)"
 	@echo "make board        results/leaderboard.* from the committed records"
