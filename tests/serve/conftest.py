@@ -95,7 +95,7 @@ def start(evaluated: Path, base: Path, *, ignore: bool = False) -> Served:
 def assert_ends(process: subprocess.Popen[str]) -> None:
     """SIGINT ends it with its last words alone: no log line, no traceback."""
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=120)  # unloading torch takes long under load
     assert process.returncode == 0 and out == ""
     assert errors == "Ctrl-C ends it\n\nended; nothing was kept\n"
 
