@@ -83,6 +83,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:
         handles=handles, loc="outside lower left", ncols=columns, fontsize=8.5, frameon=False,
         labelcolor=INK, columnspacing=1.2, handletextpad=0.4, borderpad=0.2,
     )  # fmt: skip
+    plain_text(figure)
     figure.draw_without_rendering()
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + legend.get_window_extent().height / DPI)
@@ -178,7 +179,7 @@ def text_width(text: str, size: float = _FONT) -> float:
 
     if not text.strip():
         return 0.0
-    plain = text.replace("$", r"\$")  # two dollars would be a formula; none is drawn
+    plain = text.replace("$", r"\$")  # two dollars would be a formula, see plain_text
     return float(TextPath((0, 0), plain, size=size).get_extents().x1) / 72
 
 
@@ -224,10 +225,20 @@ def label_lines(labels: Sequence[str], room: float, lines: int) -> list[str]:
     return broken[:lines]
 
 
+def plain_text(figure: Figure) -> None:
+    """Let dollars be letters in all texts of a figure: names are drawn, never formulas, and what is
+    no formula between two dollars would end the picture with an error. Before it is drawn."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG, or PDF where the name ends so, atomically; returns the path."""
     kind = "pdf" if path.suffix.lower() == ".pdf" else "png"
     stable = {"Software": None} if kind == "png" else {"CreationDate": None, "Producer": None}
+    plain_text(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=kind, metadata=stable)
     return path

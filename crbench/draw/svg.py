@@ -33,6 +33,7 @@ def inline(figure: Figure, name: str, label: str) -> Markup:
     from markupsafe import Markup
 
     file = io.BytesIO()
+    sheet.plain_text(figure)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(file.getvalue())

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
 from crbench.draw import sheet
+from crbench.draw.svg import inline
 
 LONG = "Land principally occupied by agriculture, with significant areas of natural vegetation"
 
@@ -30,3 +37,20 @@ def test_dollars_are_letters() -> None:
     assert sheet.text_width("$_$") > 2 * sheet.text_width("$")
     assert sheet.text_width("$x_1$ to $y$") > sheet.text_width("x_1 to y")
     assert sheet.wrap("$_$.npy \\$", 1.5) == ["$_$.npy \\$"]
+
+
+@pytest.mark.parametrize("place", ["tick", "axis", "panel", "legend", "head"])
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path: Path, place: str) -> None:
+    name = "a$_$b"  # as a formula it has nothing to set lower
+    figure, ((axes,),) = sheet.panels(4, 2)
+    line = axes.plot([0, 1], [0, 1], label=name)
+    draw: dict[str, Callable[[], object]] = {
+        "tick": lambda: axes.set_yticks([0, 1], [name, "other"]),
+        "axis": lambda: axes.set_xlabel(name),
+        "panel": lambda: sheet.panel_title(axes, name, 3.0),
+        "legend": lambda: sheet.legend_below(figure, line, 1),
+        "head": lambda: sheet.head(figure, name, [name]),
+    }
+    draw[place]()
+    assert imread(sheet.save(figure, tmp_path / "x.png")).shape[1] == 4 * sheet.DPI
+    assert name in str(inline(figure, "one", "what it shows"))
