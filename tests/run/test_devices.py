@@ -98,7 +98,6 @@ def test_a_rank_that_dies_ends_the_other_with_a_named_error(step: str) -> None:
     assert "nothing was written" in said
 
 
-@pytest.mark.soak
 def test_a_rank_that_hangs_ends_the_other_in_time() -> None:
     first, second = members("time.sleep(300)", "ranks.wait('waiting')", 4)
     start = time.monotonic()
