@@ -39,8 +39,9 @@ def test_dollars_are_letters() -> None:
     assert sheet.wrap("$_$.npy \\$", 1.5) == ["$_$.npy \\$"]
 
 
+@pytest.mark.parametrize("writes", ["png", "svg"])
 @pytest.mark.parametrize("place", ["tick", "axis", "panel", "legend", "head"])
-def test_names_with_dollars_are_drawn_as_they_are(tmp_path: Path, place: str) -> None:
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path: Path, place: str, writes: str) -> None:
     name = "a$_$b"  # as a formula it has nothing to set lower
     figure, ((axes,),) = sheet.panels(4, 2)
     line = axes.plot([0, 1], [0, 1], label=name)
@@ -52,5 +53,7 @@ def test_names_with_dollars_are_drawn_as_they_are(tmp_path: Path, place: str) ->
         "head": lambda: sheet.head(figure, name, [name]),
     }
     draw[place]()
-    assert imread(sheet.save(figure, tmp_path / "x.png")).shape[1] == 4 * sheet.DPI
-    assert name in str(inline(figure, "one", "what it shows"))
+    if writes == "svg":
+        assert name in str(inline(figure, "one", "what it shows"))
+    else:
+        assert imread(sheet.save(figure, tmp_path / "x.png")).shape[1] == 4 * sheet.DPI
