@@ -106,6 +106,8 @@ class TrainingEntry(Strict):
     params_inference: int
     final_terms: dict[str, float]
     finished: bool
+    # step → loss term → its share of the gradient's norms before that step, in [0, 1]
+    gradient_shares: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 class ApproximateEntry(Strict):

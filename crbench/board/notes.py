@@ -17,6 +17,9 @@ _RULE = (
 )
 
 
+LEAST_SHARE = 0.01  # a loss term below this share of the gradient hardly takes part in a training
+
+
 def setting(record: Record, sensors: dict[str, str]) -> str:
     """What makes the rows of a board comparable beside the dataset."""
     return (
@@ -96,6 +99,11 @@ def board_notes(
         lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
     if any("unfinished" in mark for row in rows for mark in row.marks):
         lines.append("unfinished: training stopped before its last planned epoch.")
+    if any("of the gradient" in mark for row in rows for mark in row.marks):
+        lines.append(
+            "of the gradient: that loss term has less than 1 % of the sum of all terms' gradient "
+            "norms at the first, the middle and the last step, so that the row says nothing of it."
+        )
     lines += [_approximate_note(row) for row in rows if row.records[0].approximate is not None]
     lines += [_run_note(row, sensors) for row in rows]
     return lines
@@ -151,6 +159,24 @@ def approximate_mark(runs: Sequence[Record]) -> str:
     least = min(value for e in entries for found in e.recall.values() for value in found.values())
     found = "100" if least == 1 else f"{100 * least:.1f} or more"
     return f"approximate ({entries[0].kind}, recall {found})"
+
+
+def faint_terms(runs: Sequence[Record]) -> dict[str, float]:
+    """The loss terms whose share of the gradient stayed below ``LEAST_SHARE`` at every point at
+    which it was measured, in every run, with the largest share that each had."""
+    largest: dict[str, float] = {}
+    for run in runs:
+        measured = run.training.gradient_shares if run.training else {}
+        for at in measured.values():
+            for term, share in at.items():
+                largest[term] = max(share, largest.get(term, 0.0))
+    return {term: share for term, share in largest.items() if share < LEAST_SHARE}
+
+
+def faint_mark(runs: Sequence[Record]) -> str:
+    """The mark of a row with such terms, e.g. ``sig ≤ 0.4 % of the gradient``; "" without."""
+    texts = [f"{term} ≤ {100 * share:.1g} %" for term, share in faint_terms(runs).items()]
+    return f"{', '.join(texts)} of the gradient" if texts else ""
 
 
 def _approximate_note(row: Row) -> str:

@@ -189,6 +189,7 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
             f"unfinished ({len(unfinished)} of {len(runs)}; "
             f"{done.epochs} of {done.epochs_planned} epochs)"
         )
+    marks += [faint] if (faint := notes.faint_mark(runs)) else []
     return tuple(marks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import typer
@@ -56,7 +57,7 @@ def train_command(
     from crbench import train as run_train
     from crbench.draw.curves import after_training
     from crbench.run.devices import joined
-    from crbench.run.folder import Options
+    from crbench.run.folder import Options, RunFolder
 
     options = Options(
         eval_every=eval_every,
@@ -89,6 +90,9 @@ def train_command(
     after_training(folder)
     print(folder)
     if not quiet:
+        for step, shares in RunFolder(folder).finished().gradient_shares.items():
+            terms = "  ".join(f"{term} {100 * share:.1f}" for term, share in shares.items())
+            print(f"gradient at step {int(step) + 1}, percent by term: {terms}", file=sys.stderr)
         print(f"next: crbench evaluate {folder}")
 
 

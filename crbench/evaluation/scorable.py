@@ -170,6 +170,7 @@ def _training_entry(info: RunInfo, model: Method, weights: str) -> TrainingEntry
         "threads",
         "precision",
         "final_terms",
+        "gradient_shares",
         "finished",
     )
     return TrainingEntry(

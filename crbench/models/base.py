@@ -77,7 +77,8 @@ class Method(nn.Module):
         return int(self.config.model.image_size)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """``{"loss": weighted sum, term: unweighted value, …}``, fp32 scalars."""
+        """``{"loss": weighted sum, term: unweighted value, …}``, fp32 scalars. Of terms
+        that are not detached the share of the gradient is recorded (training/shares.py)."""
         raise NotImplementedError
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:

@@ -159,7 +159,7 @@ class CRJEPA(Method):
         if self.pools:
             terms |= self._retrieval({x: contexts[x].mean(1) for x in seen}, step)
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
-        return {"loss": total} | {name: value.detach() for name, value in terms.items()}
+        return {"loss": total, **terms}
 
     def _split(self, keys: Tensor, step: Step, modality: str) -> Split:
         m = self.config.model

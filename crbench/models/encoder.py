@@ -54,7 +54,7 @@ class VICRegTable(Strict):
         """What ``Method.loss`` returns, of terms that are means over ``sides``, e.g. modalities."""
         means = {name: torch.stack([side[name] for side in sides]).mean() for name in sides[0]}
         total = torch.stack([getattr(self, name) * value for name, value in means.items()])
-        return {"loss": total.sum()} | {name: value.detach() for name, value in means.items()}
+        return {"loss": total.sum(), **means}
 
 
 class Encoder(nn.Module):

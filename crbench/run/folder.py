@@ -71,6 +71,7 @@ class RunInfo(Strict):
     steps: int = 0
     epochs_done: int = 0
     final_terms: dict[str, float] = Field(default_factory=dict)
+    gradient_shares: dict[str, dict[str, float]] = Field(default_factory=dict)
     memory: dict[str, float] = Field(default_factory=dict)
     options: Options = Options()
     best: dict[str, Any] = Field(default_factory=dict)  # metric, value, epoch, step

@@ -39,6 +39,7 @@ from crbench.seeds import derive
 from crbench.training.checkpoint import load_latest, save_state, tidy
 from crbench.training.journal import Journal
 from crbench.training.settings import TrainSettings, begin, statement
+from crbench.training.shares import measured_steps
 from crbench.training.step import Stepper, batch_size
 from crbench.training.stopping import stop_on_signal
 from crbench.training.validation import Validation, check_options
@@ -117,7 +118,7 @@ class Position:
 
     ``seconds`` of training so far, without scoring; ``epoch_seconds`` and ``sums`` of the loss
     terms since the epoch began; ``terms``, their means over the last whole epoch; ``best``, what
-    the best weights scored.
+    the best weights scored; ``shares`` of the gradient by term, before the steps that name them.
     """
 
     step: int = 0
@@ -126,6 +127,7 @@ class Position:
     sums: dict[str, Any] = field(default_factory=dict)  # tensors on the device; numbers when saved
     terms: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class Loop:
@@ -147,6 +149,7 @@ class Loop:
         self.per_epoch = len(pairs) // self.size  # the last, smaller batch is left out
         self.total = self.card.epochs * self.per_epoch
         self.stepper = Stepper(model, self.card, info.precision, self.per_epoch, ranks)
+        self.looks = measured_steps(self.total)
         self.at = Position()
         self.clock = time.perf_counter()  # when the seconds of the position were last counted
         self.saved = self.clock
@@ -170,6 +173,8 @@ class Loop:
             bar.advance(self.at.step)
             bar.note, self.begun = self._note, (self.at.step, self.clock)
             for step, batch in steps:
+                if step.index in self.looks:
+                    self.at.shares[str(step.index)] = self.stepper.shares(batch, step)
                 terms = self.stepper(batch, step)
                 self._count(terms)
                 journal.step(terms, step)
@@ -192,6 +197,7 @@ class Loop:
             "epochs_done": self.card.epochs,
             "final_terms": self.at.terms,
             "best": self.at.best,
+            "gradient_shares": self.at.shares,
         }
         return self.info.model_copy(update=update)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from crbench.models import across
 from crbench.models.base import Batch, Method, Step
 from crbench.run.devices import Ranks
 from crbench.training.schedule import make_optimizer, make_scheduler, set_weight_decay
+from crbench.training.shares import gradient_shares
 
 
 def batch_size(card: TrainTable, pairs: int, ranks: Ranks) -> int:
@@ -115,13 +117,26 @@ class Stepper:
         self.model.after_step(step)
         return terms | {"grad_norm": norm}
 
-    def _backward(self, batch: Batch, step: Step, parts: int) -> dict[str, Tensor]:
-        """Add the gradients of one part; its terms, detached."""
+    def shares(self, batch: Batch, step: Step) -> dict[str, float]:
+        """Shares of the loss terms on the first part of a batch, see ``gradient_shares``.
+        Every rank calls it, and gets the same. Nothing is left behind."""
+        part = _parts(batch, self.card.accumulate)[0]
+        with across.ranks(self.group):
+            return gradient_shares(self._terms(self.model.loss, part, step), self.model, self.group)
+
+    def _terms(
+        self, loss: Callable[[Batch, Step], dict[str, Tensor]], batch: Batch, step: Step
+    ) -> dict[str, Tensor]:
+        """The terms of ``loss`` on a batch as it is trained on: turned, in the run's precision."""
         if self.card.augment == "dihedral":
             batch = dihedral(dict(batch), step.seed, step.epoch)
         bf16 = self.precision == "bf16"
         with torch.autocast(batch["a"].device.type, dtype=torch.bfloat16, enabled=bf16):
-            terms = self.loss(batch, step)
+            return loss(batch, step)
+
+    def _backward(self, batch: Batch, step: Step, parts: int) -> dict[str, Tensor]:
+        """Add the gradients of one part; its terms, detached."""
+        terms = self._terms(self.loss, batch, step)
         (terms["loss"] if parts == 1 else terms["loss"] / parts).backward()
         return {name: value.detach().float() for name, value in terms.items()}
 

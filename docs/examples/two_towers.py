@@ -54,7 +54,7 @@ class TwoTowers(Method):
     def loss(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         a, b = (self.features(batch[x], x) for x in MODALITIES)
         value = infonce(a, b, self.config.loss.temperature)
-        return {"loss": value, "infonce": value.detach()}
+        return {"loss": value, "infonce": value}
 
     def embed(self, images: torch.Tensor, modality: Modality) -> dict[str, torch.Tensor]:
         return {"pooled": self.features(images, modality).float()}

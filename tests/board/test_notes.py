@@ -35,3 +35,21 @@ def test_a_gallery_with_training_pairs_is_said(make_record: Make) -> None:
     assert "### mAP, measured" in board_markdown([board]) and "### P@5, measured" in board_markdown(
         [board]
     )
+
+
+def test_a_loss_term_that_hardly_takes_part_is_marked(make_record: Make) -> None:
+    """Below 1 % at every point and in every run; one point above it is enough to take part."""
+
+    def run(seed: int, sig: float, pred: float) -> Record:
+        record = make_record(seed=seed)
+        shares = {"0": {"sig": 0.0012, "pred": 0.004}, "9": {"sig": sig, "pred": pred}}
+        training = record.training.model_copy(update={"gradient_shares": shares})
+        return record.model_copy(update={"training": training})
+
+    (board,) = boards([run(0, 0.0034, 0.5), run(1, 0.002, 0.001)])
+    (row,) = [row for row in board.rows if row.records]
+    assert row.marks == ("sig ≤ 0.3 % of the gradient",)
+    text = board_markdown([board])
+    assert "sig ≤ 0.3 % of the gradient" in text and "says nothing of it" in text
+    (plain,) = boards([make_record()])
+    assert "of the gradient" not in board_markdown([plain])

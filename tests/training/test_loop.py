@@ -16,6 +16,7 @@ from crbench.errors import UserError
 from crbench.evaluation.evaluate import evaluate
 from crbench.files import read_jsonl, sha256_file
 from crbench.run.folder import RunFolder
+from crbench.training.shares import measured_steps
 
 DATASET = "ben-14k-twin"
 
@@ -33,6 +34,9 @@ def test_a_run_leaves_what_it_says(trained_run: Path) -> None:
     assert info.epochs_done == 2
     assert info.steps == lines[-1]["step"]
     assert lines[-1]["loss"] == pytest.approx(info.final_terms["loss"])
+    for shares in info.gradient_shares.values():
+        assert shares.keys() == info.final_terms.keys() - {"loss", "grad_norm"}
+        assert sum(shares.values()) == pytest.approx(1)
     assert not run.checkpoint.exists()
 
 
@@ -142,6 +146,9 @@ def test_a_run_stopped_after_its_last_step_keeps_its_final_terms(
         disk.setattr("crbench.training.loop.save_weights", full)
         short(twin_cache, out)
     short(twin_cache, out, resume=True)
-    terms = [RunFolder(path).finished().final_terms for path in (out, whole)]
-    assert terms[0] and terms[0] == terms[1]
+    infos = [RunFolder(path).finished() for path in (out, whole)]
+    assert infos[0].final_terms and infos[0].final_terms == infos[1].final_terms
+    shares = infos[0].gradient_shares
+    assert [int(step) for step in shares] == list(measured_steps(infos[0].steps))
+    assert shares == infos[1].gradient_shares
     assert sha256_file(out / "weights.safetensors") == sha256_file(whole / "weights.safetensors")
