@@ -222,8 +222,16 @@ def names(kind: str) -> list[str]:
 def load_method(
     name: str, *, scale: str | None = None, overrides: Iterable[str] = ()
 ) -> MethodCard:
-    """The card of a method by name or path, at ``scale``, with ``key=value`` overrides."""
+    """The card of a method by name or path, at ``scale``, with ``key=value`` overrides.
+
+    A card's ``[later]`` table names keys that came after records of it were written, each with what
+    held until it could be set. At that value a key is left out, as by :func:`later`.
+    """
     table = _resolve("methods", name, scale, overrides, default_scale="paper")
+    for key, before in table.pop("later", {}).items():
+        tables = dict(_tables(table))
+        if key in tables and tables[key][key.rpartition(".")[2]] == before:
+            del tables[key][key.rpartition(".")[2]]
     return parse(MethodCard, table, where=f"method card '{name}'")
 
 

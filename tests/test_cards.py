@@ -131,6 +131,12 @@ def test_keys_that_came_later_are_written_only_where_they_are_set(tmp_path: Path
     assert new.digest != old.digest
     assert cards.parse(cards.MethodCard, new.to_dict(), where="there and back") == new
 
+    text = CARD.replace("depth = 4", "depth = 4\nheads = 2") + "[later]\n'model.heads' = 2\n"
+    wider.write_text(text)
+    assert cards.load_method(str(wider)).digest == old.digest
+    more = cards.load_method(str(wider), overrides=["model.heads=3"])
+    assert more.model["heads"] == 3 and more.digest != old.digest
+
     plain = cards.load_dataset("ben-14k")
     assert "use" not in plain.to_dict()["a"]
     chosen = plain.with_bands(["a=VH"])

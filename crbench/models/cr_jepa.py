@@ -49,6 +49,7 @@ class CRJEPAModelTable(ViTTable):
     retrieval_heads: tuple[Literal["same", "cross", "uni"], ...] = Field(min_length=1)
     head_hidden: int = Field(gt=0)
     retrieval_dim: int = Field(gt=0)
+    head_init: Literal["small", "unit"] = "small"
     mask_ratio: float = Field(gt=0, lt=1)
     mask_pairing: Literal["independent", "shared"]
 
@@ -112,7 +113,7 @@ class CRJEPA(Method):
         )
         self.heads = nn.ModuleDict(
             {
-                name: retrieval_head(m.width, m.head_hidden, m.retrieval_dim)
+                name: retrieval_head(m.width, m.head_hidden, m.retrieval_dim, m.head_init)
                 for view in m.retrieval_heads
                 for name in (("same_a", "same_b") if view == "same" else (view,))
             }

@@ -6,7 +6,7 @@ Shapes: images (B, C, S, S), tokens (B, T, D) with T = (S / patch)², token indi
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from crbench.cards import Strict
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+_STD = 0.02  # of linear layers at the start
+_GELU_SQUARE = 0.42522  # E[gelu(x)²] of a standard normal x
 
 
 class ViTTable(Strict):
@@ -95,8 +97,13 @@ class Trunk(nn.Module):
         return self.norm(tokens)
 
 
-def retrieval_head(width: int, hidden: int, retrieval_dim: int) -> nn.Sequential:
+def retrieval_head(
+    width: int, hidden: int, retrieval_dim: int, init: Literal["small", "unit"] = "small"
+) -> nn.Sequential:
     """Linear → LayerNorm → GELU → Linear, (B, width) → (B, retrieval_dim).
+
+    ``init``: weights of std 0.02, so that projections start near zero, where SIGReg has almost no
+    slope; or the last layer scaled so that they start with a mean square of 1.
 
     The published budget holds a norm of 2 · hidden parameters; a layer norm, not a batch norm,
     which would tie the result to the number of ranks.
@@ -105,6 +112,9 @@ def retrieval_head(width: int, hidden: int, retrieval_dim: int) -> nn.Sequential
         nn.Linear(width, hidden), LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, retrieval_dim)
     )
     init_weights(head)
+    if init == "unit":  # behind the norm each of the hidden inputs is about normal
+        with torch.no_grad():
+            cast(nn.Linear, head[3]).weight /= _STD * (_GELU_SQUARE * hidden) ** 0.5
     return head
 
 
@@ -124,5 +134,5 @@ def init_weights(module: nn.Module) -> None:
     """Truncated normal of std 0.02 for linear layers, zero biases; norms are 1 as they come."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
-            trunc_normal_(part.weight, std=0.02)
+            trunc_normal_(part.weight, std=_STD)
             nn.init.zeros_(part.bias)

@@ -16,7 +16,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from crbench.board.rows import flatten
-from crbench.cards import DatasetCard, MethodCard, load_dataset, load_method, names, parse
+from crbench.cards import (
+    DatasetCard,
+    MethodCard,
+    load_dataset,
+    load_method,
+    names,
+    parse,
+    read_table,
+)
 from crbench.errors import UserError
 from crbench.records import Record, TrainingEntry
 from crbench.study.cards import option_words
@@ -182,7 +190,8 @@ def _method(record: Record) -> tuple[MethodCard, list[str]]:
 
             if not is_registered(card.cls):
                 raise UserError(f"class '{card.cls}' is not registered")
-        sets = _differing(card.to_dict(), shipped.to_dict())
+        before = read_table("methods", card.name).get("later", {})  # of keys that neither may have
+        sets = _differing(*(before | flatten(each.to_dict()) for each in (card, shipped)))
         if load_method(card.name, scale=card.scale, overrides=sets).digest != card.digest:
             raise UserError("the card has keys that --set cannot give")
     except UserError as error:

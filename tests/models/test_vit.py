@@ -66,3 +66,17 @@ def test_a_head_has_the_published_number_of_parameters() -> None:
     expected = 384 * 1024 + 1024 + 2 * 1024 + 1024 * 384 + 384
     assert sum(p.numel() for p in head.parameters()) == expected
     assert all(not head[i].bias.any() for i in (0, 3))
+
+
+def test_a_head_of_unit_scale_starts_with_a_mean_square_of_one() -> None:
+    """With the small weights of the other the same inputs come out near zero, in proportion."""
+    heads = {}
+    for init in ("small", "unit"):
+        torch.manual_seed(0)
+        heads[init] = retrieval_head(64, 1024, 512, init)  # type: ignore[arg-type]
+    x = torch.randn(256, 64)
+    with torch.no_grad():
+        small, unit = (head(x) for head in heads.values())
+    assert unit.square().mean().item() == pytest.approx(1, rel=0.05)
+    assert small.square().mean().item() < 0.2
+    torch.testing.assert_close(unit / unit.norm(), small / small.norm())

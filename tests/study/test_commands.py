@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -233,6 +234,22 @@ def test_what_evaluate_writes_today_has_commands(trained_run: Path, tmp_path: Pa
     record = evaluate(trained_run, out=tmp_path / "r.json", quiet=True)
     build, train, _ = record_steps(record)
     assert "source.splits.train=96" in build and "train.epochs=2" in train
+
+
+def test_a_key_that_came_later_is_set_back_where_the_shipped_card_has_another_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old record has no word of the key; the commands give what held then."""
+    text = (ROOT / "methods" / "cr-jepa.toml").read_text(encoding="utf-8")
+    assert "train" in " ".join(LINES) and "head_init" not in " ".join(command_lines(committed()))
+    shutil.copytree(ROOT / "datasets", tmp_path / "datasets")
+    shutil.copytree(ROOT / "methods", tmp_path / "methods")
+    changed = text.replace('head_init = "small"', 'head_init = "unit"')
+    assert changed != text
+    (tmp_path / "methods" / "cr-jepa.toml").write_text(changed, encoding="utf-8")
+    monkeypatch.setattr("crbench.cards.PACKAGE", tmp_path / "package")
+    train = record_steps(committed())[1]
+    assert train[train.index("--set") + 1] == 'model.head_init="small"'
 
 
 def test_a_registered_class_is_taken_and_no_other(
