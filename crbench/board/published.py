@@ -21,6 +21,7 @@ from crbench.errors import UserError
 from crbench.words import DIRECTIONS, family, title
 
 COMPARABLE = {  # may a published row be held against a measured one on the same dataset?
+    "full": "same metric, same queries and gallery",
     "metric-only": "same metric, but query and gallery sets are not published",
     "unknown": "the source states neither which F1@5 it used nor its protocol",
     "no": "stated and different",
@@ -31,7 +32,7 @@ _PRINTED = (
     Column("comparable", sort="text", css="text"),
     Column("source", brief=False, sort="text", css="text"),
 )
-_BOARD_FILES = ("table-1.csv", "table-2.csv", "repo-readme-table-2.csv")
+_BOARD_FILES = ("table-1.csv", "dx-jepa.csv", "table-2.csv", "repo-readme-table-2.csv")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PublishedRow:
     metric: str
     params_m: float | None
     values: dict[str, float | None]
-    comparable: str  # "metric-only", "unknown" or "no"
+    comparable: str  # a key of COMPARABLE
     why: str
     source: str
     average: float | None = None  # of the four directions, where the source prints it
