@@ -97,6 +97,9 @@ def board_notes(
             {str(r.health.get("collapsed_reason") or "") for r in records if r.collapsed} - {""}
         )
         lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
+    if any("near collapse" in mark for row in rows for mark in row.marks):
+        reasons = sorted({str(r.health.get("narrow_reason") or "") for r in records} - {""})
+        lines.append("near collapse: little of the space is used. " + "; ".join(reasons))
     if any("unfinished" in mark for row in rows for mark in row.marks):
         lines.append("unfinished: training stopped before its last planned epoch.")
     if any("of the gradient" in mark for row in rows for mark in row.marks):

@@ -182,6 +182,8 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
     marks += [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
     if collapsed := sum(run.collapsed for run in runs):
         marks.append(f"collapsed ({collapsed} of {len(runs)})")
+    if narrow := sum(bool(run.health.get("narrow_reason")) for run in runs):
+        marks.append(f"near collapse ({narrow} of {len(runs)})")
     trainings = [run.training for run in runs if run.training]
     if unfinished := [training for training in trainings if not training.finished]:
         done = unfinished[0]

@@ -17,6 +17,11 @@ THRESHOLDS = {
     "min_effective_rank": 1.5,  # 1: all items on one line, as with two points
     "max_tied_share": 0.5,  # of the scores that equal another of the same query
 }
+# Past these embeddings still retrieve, but little of their space is used: a mark, and no verdict.
+NARROW = {
+    "max_mean_cosine": 0.9,  # of two different items: 0 all over the sphere, 1 for one point
+    "max_first_component": 0.5,  # share of the variance along its first principal component
+}
 _ROWS = 8192
 
 
@@ -28,16 +33,19 @@ def health(
     Of each array (N, D), after normalisation: ``feature_std`` (mean over features of the sd over
     items), ``spread`` (feature_std × √D, in [0, 1]), ``effective_rank`` (exponential of the entropy
     of the normalised singular values of the centred embeddings; Roy & Vetterli 2007; 0 of a single
-    point). ``directions`` holds these for query and gallery, the ``gap`` between their means in a
-    cross-modal direction (the modality gap, Liang et al. 2022), and the ``tied_share`` given.
+    point), ``mean_cosine`` (over all pairs of different items), ``first_component`` (share of the
+    variance along the first principal component; null of a single point). ``directions`` holds
+    these for query and gallery, the ``gap`` between their means in a cross-modal direction (the
+    modality gap, Liang et al. 2022), and the ``tied_share`` given.
     ``modalities`` repeats those of the galleries of aa and bb (else of the cross-modal ones),
     ``gap`` that of ab (else of ba; null without one). ``collapsed`` is true where a named
-    threshold is crossed, with ``collapsed_reason``. Values carry 6 significant digits, beyond
+    threshold is crossed, with ``collapsed_reason``. ``narrow_reason`` names the first limit of
+    ``NARROW`` that is crossed short of that, or is null. Values carry 6 significant digits, beyond
     which they depend on the machine.
     """
-    seen: dict[int, tuple[dict[str, float], np.ndarray]] = {}
+    seen: dict[int, tuple[dict[str, float | None], np.ndarray]] = {}
     directions: dict[str, dict[str, Any]] = {}
-    modalities: dict[str, dict[str, float]] = {}
+    modalities: dict[str, dict[str, float | None]] = {}
     for direction in check_directions(embeddings):
         entry: dict[str, Any] = {}
         means = []
@@ -61,11 +69,12 @@ def health(
         "directions": directions,
         "collapsed": reason is not None,
         "collapsed_reason": reason,
-        "thresholds": dict(THRESHOLDS),
+        "narrow_reason": None if reason else _narrow(directions),
+        "thresholds": {**THRESHOLDS, **NARROW},
     }
 
 
-def _one(array: np.ndarray, name: str) -> tuple[dict[str, float], np.ndarray]:
+def _one(array: np.ndarray, name: str) -> tuple[dict[str, float | None], np.ndarray]:
     codes = fixed_point(array, name)
     n, width = codes.shape
     mean = codes.sum(axis=0, dtype=np.int64) / (n * 2.0**GRID_BITS)
@@ -75,20 +84,39 @@ def _one(array: np.ndarray, name: str) -> tuple[dict[str, float], np.ndarray]:
         scatter += part.T @ part
     covariance = scatter / n
     std = float(np.sqrt(np.maximum(np.diagonal(covariance), 0.0)).mean())
-    numbers = (std, std * width**0.5, _effective_rank(covariance))
-    names = ("feature_std", "spread", "effective_rank")
-    return dict(zip(names, map(_round, numbers), strict=True)), mean
-
-
-def _effective_rank(covariance: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values; 0 where there is no variance."""
     # the grid alone leaves a variance of 2⁻⁵⁴ a feature: less than 1e-12 is no variance
     power = np.linalg.eigvalsh(covariance)
-    singular = np.sqrt(power[power > 1e-12])
+    power = power[power > 1e-12]
+    numbers = {
+        "feature_std": std,
+        "spread": std * width**0.5,
+        "effective_rank": _effective_rank(np.sqrt(power)),
+        # Σ_{i≠j} cos_ij = N²‖mean‖² − N for unit vectors
+        "mean_cosine": float((n * (mean @ mean) - 1) / (n - 1)) if n > 1 else 1.0,
+    }
+    first = _round(float(power[-1] / power.sum())) if len(power) else None
+    return {name: _round(value) for name, value in numbers.items()} | {
+        "first_component": first
+    }, mean
+
+
+def _effective_rank(singular: np.ndarray) -> float:
+    """exp of the entropy of normalised singular values; 0 of none."""
     if not len(singular):
         return 0.0
     p = singular / singular.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def _narrow(directions: Mapping[str, Mapping[str, Any]]) -> str | None:
+    for direction, entry in directions.items():
+        for role in ROLES:
+            for key in ("first_component", "mean_cosine"):
+                value, limit = entry[role][key], NARROW[f"max_{key}"]
+                if value is not None and value > limit:
+                    what = f"{direction} {role} embeddings use little of their space"
+                    return f"{what}: {key} {value:g} is above {limit:g}"
+    return None
 
 
 def _reason(directions: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -143,6 +143,8 @@ class Journal:
         self.collapsed = result["collapsed"]
         if self.collapsed:
             self.say(f"epoch {epoch}: the embeddings have collapsed: {self.collapsed}")
+        elif result["narrow"]:
+            self.say(f"epoch {epoch}: near collapse: {result['narrow']}")
         name = self.options.keep_best
         value = result["scores"][name]["mean"] if name else None
         if value is not None and (not self.best or value > self.best["value"]):

@@ -60,7 +60,8 @@ class Validation:
         self.metrics = [name for name in _metrics_of(data, model) if name in wanted]
 
     def score(self) -> dict[str, Any]:
-        """``scores`` {metric: {direction or "mean": value}}, ``health`` and ``collapsed``.
+        """``scores`` {metric: {direction or "mean": value}}, ``health``, and why the embeddings
+        are ``collapsed`` or ``narrow``, or null.
 
         The model is left as it was, and no random number is drawn.
         """
@@ -90,6 +91,7 @@ class Validation:
             "scores": scores,
             "health": condition["modalities"],
             "collapsed": condition["collapsed_reason"],
+            "narrow": condition["narrow_reason"],
         }
 
 

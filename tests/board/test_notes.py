@@ -53,3 +53,12 @@ def test_a_loss_term_that_hardly_takes_part_is_marked(make_record: Make) -> None
     assert "sig ≤ 0.3 % of the gradient" in text and "says nothing of it" in text
     (plain,) = boards([make_record()])
     assert "of the gradient" not in board_markdown([plain])
+
+
+def test_near_collapse_is_a_mark_with_its_reason(make_record: Make) -> None:
+    reason = "ab query embeddings use little of their space: mean_cosine 0.95 is above 0.9"
+    near = make_record(seed=1).model_copy(update={"health": {"narrow_reason": reason}})
+    (board,) = boards([make_record(), near])
+    (row,) = [row for row in board.rows if row.records]
+    assert row.marks == ("near collapse (1 of 2)",) and row.sound
+    assert reason in board_markdown([board])

@@ -29,7 +29,7 @@ def test_random_directions_are_healthy() -> None:
     assert 0.9 * D < numbers["effective_rank"] <= D
     assert found["gap"] < 0.15
     assert found["directions"]["ab"]["tied_share"] == 0.001
-    assert found["thresholds"] == THRESHOLDS
+    assert found["thresholds"].items() >= THRESHOLDS.items()
 
 
 def test_numbers_equal_their_definitions() -> None:
@@ -55,8 +55,32 @@ def test_one_point_is_collapsed() -> None:
     assert "min_spread 0.01" in found["collapsed_reason"]
     exact = health(all_directions(np.ones((N, D), np.float32), spread(0)))
     assert exact["modalities"]["a"] == {
-        "feature_std": 0.0, "spread": 0.0, "effective_rank": 0.0
+        "feature_std": 0.0, "spread": 0.0, "effective_rank": 0.0, "mean_cosine": 1.0,
+        "first_component": None,
     }  # fmt: skip
+    assert exact["narrow_reason"] is None  # what is collapsed is not narrow as well
+
+
+def test_a_narrow_space_is_marked_and_not_called_collapsed() -> None:
+    """One direction with most of the variance, or all items close to one another."""
+    line = spread(7)
+    line[:, 0] *= 40
+    reason = health(all_directions(spread(0), line))["narrow_reason"]
+    assert reason.startswith("bb query") and "first_component" in reason
+    close = spread(8) + 4
+    found = health({"ab": (close, spread(0))})
+    unit = close / np.linalg.norm(close.astype(np.float64), axis=1, keepdims=True)
+    products = unit @ unit.T
+    mean = products[~np.eye(N, dtype=bool)].mean()
+    numbers = found["directions"]["ab"]["query"]
+    assert numbers["mean_cosine"] == pytest.approx(mean, rel=1e-5) and mean > 0.9
+    power = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False) ** 2
+    assert numbers["first_component"] == pytest.approx(power[0] / power.sum(), rel=1e-5)
+    assert found["narrow_reason"] == (
+        f"ab query embeddings use little of their space: mean_cosine {mean:g} is above 0.9"
+    )
+    assert not found["collapsed"]
+    assert health(all_directions(spread(0), spread(1)))["narrow_reason"] is None
 
 
 def test_two_points_are_collapsed_and_score_no_better_than_their_split() -> None:

@@ -18,6 +18,7 @@ from crbench.models.cr_jepa import CRJEPA
 from crbench.models.registry import build_method
 from crbench.run.folder import RunFolder
 from crbench.run.opened import load_weights
+from crbench.scoring.health import NARROW
 
 Go = Callable[..., Path]
 
@@ -98,6 +99,22 @@ def one_point(self: CRJEPA, images: torch.Tensor, modality: str) -> dict[str, to
     return {view: torch.ones(len(images), 4) for view in ("uni", "cross")}
 
 
+def test_near_collapse_is_said_and_ends_nothing(
+    go: Go,
+    twin_cache: Path,
+    plain: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setitem(NARROW, "max_mean_cosine", -1.0)
+    go(twin_cache, out, eval_every=1, stop_on_collapse=True)
+    assert "epoch 3: near collapse: aa query embeddings use little" in capsys.readouterr().err
+    assert all(x["val"]["narrow"] for x in read_jsonl(out / "metrics.jsonl"))
+    assert sha256_file(out / "weights.safetensors") == sha256_file(plain / "weights.safetensors")
+
+
 def test_a_collapse_is_named_and_ends_the_run_where_asked(
     go: Go,
     twin_cache: Path,
@@ -134,7 +151,7 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_and_terms(
     def breaks(self: CRJEPA, batch: Any, step: Any) -> dict[str, torch.Tensor]:
         terms = real(self, batch, step)
         if step.index == 6:
-            seen.extend(open_cache(twin_cache).ids[batch["rows"].numpy()].tolist())
+            seen[:] = open_cache(twin_cache).ids[batch["rows"].numpy()].tolist()
             terms["loss"] = terms["loss"] * value
         return terms
 
