@@ -136,10 +136,18 @@ class ModalityCard(Strict):
 
 
 class LabelsCard(Strict):
-    """Relevance: ``multi`` (label sets overlap), ``single`` (same class) or ``none`` (pairs)."""
+    """Relevance: ``multi`` (label sets overlap), ``single`` (same class), ``none`` (pairs) or
+    ``place`` (centres within ``radius_m`` metres on the ground)."""
 
-    kind: Literal["multi", "single", "none"]
+    kind: Literal["multi", "single", "none", "place"]
     classes: list[str] = Field(default_factory=list)
+    radius_m: float | None = later(None, gt=0)
+
+    @model_validator(mode="after")
+    def _radius(self) -> LabelsCard:
+        if (self.kind == "place") != (self.radius_m is not None):
+            raise ValueError("radius_m belongs to kind = 'place', which needs it")
+        return self
 
 
 class ProtocolCard(Strict):

@@ -15,7 +15,7 @@ MODALITIES: tuple[Modality, Modality] = ("a", "b")
 ROLES: tuple[Role, Role] = ("query", "gallery")
 DIRECTIONS = ("aa", "bb", "ab", "ba")  # query modality first
 SAME_MODAL = ("aa", "bb")
-LABEL_KINDS = ("multi", "single", "none")
+LABEL_KINDS = ("multi", "single", "none", "place")
 KS = (1, 5, 10, 20, 50, 100)
 PAIR_KS = (1, 5)
 
@@ -52,6 +52,8 @@ _RELEVANT = {
     "multi": "an item is relevant when it shares at least one label with the query",
     "single": "an item is relevant when it has the query's class",
     "none": "the query's own pair is the only relevant item",
+    "place": "an item is relevant when its centre lies within the card's radius of the query's, in "
+    "metres on the ground",
 }
 
 

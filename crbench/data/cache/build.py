@@ -78,7 +78,10 @@ def _build(card: DatasetCard, source: Source, out: Path, quiet: bool) -> Path:
     header = {
         "card": card.digest,
         "fingerprint": source.fingerprint,
-        "members": sha256_json([source.ids, source.split, source.groups]),
+        "members": sha256_json(
+            [source.ids, source.split, source.groups]
+            + ([] if source.positions is None else [source.positions.tolist()])
+        ),
         "rows_per_block": source.rows_per_block,
     }
     done = _resumable(part, log, header)
@@ -200,6 +203,16 @@ def _check_source(source: Source, card: DatasetCard) -> None:
         if texts is not None and len(texts) != len(source.ids):
             what = f"{len(texts)} {what} for {len(source.ids)} pairs"
             raise UserError(what, where=source.description)
+    if source.positions is None and card.labels.kind == "place":
+        raise UserError(
+            "the source does not say where its pairs lie, which relevance by place needs",
+            where=source.description,
+            fix="give the table of scenes its corners, or take georeferenced images",
+        )
+    if source.positions is not None and not (
+        source.positions.shape == (len(source.ids), 3) and np.isfinite(source.positions).all()
+    ):
+        raise UserError("positions are not three finite numbers a pair", where=source.description)
     wanted = {name for p in card.protocols.values() for name in [*p.query, *p.gallery]}
     if absent := sorted((wanted | set(card.train_splits)) - set(source.split)):
         raise UserError(

@@ -64,6 +64,8 @@ def create_file(card: DatasetCard, source: Source, part: Path) -> None:
             if texts is not None:
                 data = encode(texts)
                 _dataset(file, name, data.shape, data.dtype)[...] = data
+        if source.positions is not None:
+            _dataset(file, "positions", (n, 3), np.dtype("<f8"))[...] = source.positions
         for name, (shape, dtype) in array_table(card, n).items():
             if name == "labels":
                 _dataset(file, name, shape, dtype)

@@ -3,7 +3,7 @@
 Layout (version 1). ``/a/images`` and ``/b/images`` (N, C, H, W), contiguous, at native size and
 dtype; ``/labels`` (N, classes) uint8 multi-hot or (N,) int64 class, absent for unlabelled sets;
 ``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length, and so ``/groups`` where the source knows
-what ground a pair shows; ``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can
+what ground a pair shows; ``/positions`` (N, 3) float64 where it knows them; ``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can
 be named. Attributes of the root and of ``/a`` and ``/b`` say what the data are; ``complete`` is
 written last.
 """
@@ -40,7 +40,8 @@ class Cache:
     """A finished cache, read-only. Small arrays are in memory, images are memory-mapped.
 
     ``ids`` and ``split`` (N,) str; ``labels`` (N, classes) uint8, (N,) int64, or None; ``groups``
-    (N,) str, ``"place"`` or ``"place/date"`` of each pair, or None where they are not known.
+    (N,) str, ``"place"`` or ``"place/date"`` of each pair, or None where they are not known;
+    ``positions`` (N, 3) float64, geocentric metres (see ``Source``), or None.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Cache:
     attributes: dict[str, dict[str, Any]]
     _spans: dict[str, Span]
     groups: np.ndarray | None = None
+    positions: np.ndarray | None = None
     _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,7 +103,8 @@ class Cache:
 
     @property
     def array_digests(self) -> dict[str, str]:
-        """SHA-256 (hex) of the bytes of each array: a, b, ids, split; labels, groups if given."""
+        """SHA-256 (hex) of the bytes of each array: a, b, ids, split; labels, groups, positions
+        if given."""
         return dict(self.attributes["/"]["sha256"])
 
     @property
@@ -177,7 +180,9 @@ def _read(path: Path) -> Cache:
         arrays = stored_arrays(file)
         n = len(arrays["ids"])
         texts = {name: ((n,), a.dtype) for name, a in arrays.items() if a.dtype.kind == "S"}
+        placed = "positions" in arrays or card.labels.kind == "place"
         expected = {**texts, **array_table(card, n)}
+        expected |= {"positions": ((n, 3), np.dtype("<f8"))} if placed else {}
         if expected.keys() != arrays.keys():
             raise ValueError(f"there are {', '.join(arrays)}, its card says {', '.join(expected)}")
         for name, array in arrays.items():
@@ -199,6 +204,7 @@ def _read(path: Path) -> Cache:
             labels=arrays["labels"][:] if "labels" in arrays else None,
             attributes=attributes,
             groups=decode(arrays["groups"][:]) if "groups" in arrays else None,
+            positions=arrays["positions"][:] if placed else None,
             _spans={name: span(array) for name, array in arrays.items()},
         )
 
@@ -222,7 +228,7 @@ def array_table(card: DatasetCard, n: int) -> dict[str, tuple[tuple[int, ...], n
 def stored_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The arrays that digests are kept of, by the name under which they are kept."""
     images = {which: file[f"{which}/images"] for which in MODALITIES}
-    rest = {name: file[name] for name in ("labels", "groups") if name in file}
+    rest = {name: file[name] for name in ("labels", "groups", "positions") if name in file}
     return {**images, "ids": file["ids"], "split": file["split"], **rest}
 
 
@@ -249,7 +255,9 @@ def check_bands(cache: Cache, card: DatasetCard) -> None:
         if stored.bands != wanted.bands:
             problems.append(f"{which} bands: {_difference(stored.bands, wanted.bands)}")
         problems += [f"{which} {text}" for text in other_facts(stored, wanted)]
-    if cache.card.labels != card.labels:
+    if cache.card.labels.kind != card.labels.kind:
+        problems.append(f"labels: cache {cache.card.labels.kind}, card {card.labels.kind}")
+    elif cache.card.labels.classes != card.labels.classes:
         difference = _difference(cache.card.labels.classes, card.labels.classes)
         problems.append(f"classes: {difference}")
     if problems:

@@ -29,6 +29,7 @@ _BUILT_IN = {
     "hdf5": "crbench.data.sources.user.hdf5:open_hdf5_pairs",
     "torchgeo": "crbench.data.sources.user.geo:open_torchgeo",
     "folders": "crbench.data.sources.user.folders:open_folders",
+    "scenes": "crbench.data.sources.scenes.source:open_scenes",
 }
 _GROUP = "crbench.sources"  # entry points of other packages
 _OWN = ("folders", "hdf5", "torchgeo")  # forms in which a user's own pairs are read
@@ -53,6 +54,10 @@ class Source:
     are neighbours, which `cache verify` counts; pairs of one place (the part before the slash) are
     kept apart by protocols with ``exclude = "place"``.
 
+    ``positions`` (N, 3) float64, where a source knows them: the centre of each pair on the WGS84
+    ellipsoid, geocentric, in metres. So the distance of two is metres on the ground, whatever the
+    projection of the data, as long as it is short against the Earth's radius.
+
     ``missing``: pairs that the card asks for and the raw data lack; None where it asks for no list.
     """
 
@@ -66,6 +71,7 @@ class Source:
     resampling: str = "none"
     groups: list[str] | None = None
     missing: int | None = None
+    positions: np.ndarray | None = None
 
 
 # Raw data in archives: called with a folder and whether to be quiet, it keeps there what is needed

@@ -42,13 +42,15 @@ class OpenedImage:
     """An image file of which the header is read: what ``read()`` will decode.
 
     ``shape`` is (C, H, W) of a picture, for an array as it lies; ``names`` are those of a GeoTIFF's
-    bands where it tells all of them, else empty.
+    bands where it tells all of them, else empty. ``extent``: where a GeoTIFF lies, its coordinate
+    reference system and (left, bottom, right, top) in it.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
     names: tuple[str, ...] = ()
+    extent: tuple[str, tuple[float, float, float, float]] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -184,7 +186,8 @@ def _geotiff(data: bytes, most: int) -> Iterator[OpenedImage]:
                 raise UserError("its tiles are larger than any image", fix="save it in strips")
             return np.asarray(file.read())
 
-        yield OpenedImage((file.count, *file.shape), dtype, read, tuple(map(str, names)))
+        extent = (file.crs.to_wkt(), tuple(file.bounds)) if file.crs else None
+        yield OpenedImage((file.count, *file.shape), dtype, read, tuple(map(str, names)), extent)
 
 
 @contextmanager
