@@ -25,6 +25,7 @@ from crbench.cards import (
     parse,
     read_table,
 )
+from crbench.data.sources.landsat7 import as_scenes
 from crbench.errors import UserError
 from crbench.records import Record, TrainingEntry
 from crbench.study.cards import option_words
@@ -208,7 +209,7 @@ def _dataset(record: Record) -> tuple[DatasetCard, list[str]]:
     entry = record.dataset
     training = record.training
     try:
-        card = parse(DatasetCard, entry.card, where=record.run)
+        card = as_scenes(parse(DatasetCard, entry.card, where=record.run))
         if card.name not in names("datasets"):
             raise UserError(f"no dataset '{card.name}' ships")
         shipped = load_dataset(card.name, scale=card.scale)

@@ -24,6 +24,7 @@ from crbench.data.cache.quality import oddities
 from crbench.data.cache.reading import array_table, open_cache
 from crbench.data.cache.verify import scan_all
 from crbench.data.sources import Source, open_source
+from crbench.data.sources.landsat7 import as_scenes
 from crbench.errors import UserError
 from crbench.files import append_jsonl, disk_error, held, read_jsonl, sha256_json
 from crbench.progress import bar
@@ -48,7 +49,7 @@ def build_cache(
         raise UserError("this is a folder, not a cache file", where=out, fix="name a file in it")
     if out.exists() and not force:
         existing = open_cache(out)
-        if existing.card.content == card.content:
+        if as_scenes(existing.card).content == as_scenes(card).content:
             _say(f"{out} is there already, made with the same card", quiet)
             return out
         raise UserError(

@@ -3,9 +3,9 @@
 Layout (version 1). ``/a/images`` and ``/b/images`` (N, C, H, W), contiguous, at native size and
 dtype; ``/labels`` (N, classes) uint8 multi-hot or (N,) int64 class, absent for unlabelled sets;
 ``/ids`` and ``/split`` (N,) UTF-8 bytes of fixed length, and so ``/groups`` where the source knows
-what ground a pair shows; ``/positions`` (N, 3) float64 where it knows them; ``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can
-be named. Attributes of the root and of ``/a`` and ``/b`` say what the data are; ``complete`` is
-written last.
+what ground a pair shows; ``/positions`` (N, 3) float64 where it knows where that lies;
+``/checks/<array>`` (N, 8) uint8, a digest per sample, so that damage can be named.
+Attributes of the root and of ``/a`` and ``/b`` say what the data are; ``complete`` is written last.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from crbench.data.cache.build import build_cache
 from crbench.data.cache.reading import open_cache
 from crbench.data.cache.verify import verify_cache
 from crbench.data.sources import open_source
+from crbench.data.sources.landsat7 import as_scenes
 from crbench.errors import UserError
 
 
@@ -78,7 +79,7 @@ def test_landsat_raw_files_that_are_damaged(landsat: Path, tmp_path: Path) -> No
         build_cache(card, tmp_path / "c.h5", source_dir=landsat, quiet=True)
     assert str(caught.value.where).endswith("2_ms.mat")
     savemat(file, {"cropped_im": np.zeros((10, 10, 6), np.uint8)})
-    with pytest.raises(UserError, match=r"\(10, 10, 6\)"):
+    with pytest.raises(UserError, match=r"10×10×6 uint8, the card says MS is 6×400×400 uint8"):
         build_cache(card, tmp_path / "c.h5", source_dir=landsat, quiet=True)
     savemat(file, {"other": np.zeros(3)})
     with pytest.raises(UserError, match="'cropped_im' is missing"):
@@ -101,6 +102,29 @@ def test_other_raw_files_start_a_build_anew(landsat: Path, tmp_path: Path) -> No
     file.write_bytes(whole)
     path = build_cache(card, tmp_path / "c.h5", source_dir=landsat, quiet=True)
     assert verify_cache(path, quiet=True)[0] == []
+
+
+def test_the_old_kind_of_source_gives_the_same_pairs(landsat: Path, tmp_path: Path) -> None:
+    """Caches made with it open, a build with the card of today takes them as its own, and the card
+    in a record of that time still builds."""
+    card = landsat_card(2)
+    old = card.model_copy(
+        update={"source": {"kind": "landsat7", "folder": "x", "seed": 0, "val_share": 0.1}}
+    )
+    assert as_scenes(old).source | {"folder": card.source["folder"]} == card.source
+    assert as_scenes(card) is card
+    paths = [tmp_path / "old.h5", tmp_path / "new.h5"]
+    for each, path in zip((old, card), paths, strict=True):
+        build_cache(each, path, source_dir=landsat, quiet=True)
+    one, other = (open_cache(path, card) for path in paths)
+    assert one.digest == other.digest and one.card.source == other.card.source
+    named = old.model_copy(update={"source": {**old.source, "folder": card.source["folder"]}})
+    build_cache(named, paths[0], source_dir=landsat, quiet=True, force=True)
+    build_cache(card, paths[0], source_dir=landsat, quiet=True)  # there already, and kept
+    other_seed = {**old.source, "seed": 1}
+    with pytest.raises(UserError, match="another"):
+        changed = old.model_copy(update={"source": other_seed})
+        build_cache(changed, paths[0], source_dir=landsat, quiet=True)
 
 
 def test_real_landsat(real_data: Callable[[str], Path], tmp_path: Path) -> None:

@@ -33,15 +33,15 @@ def test_a_source_of_an_installed_package_is_found(
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: scenes-reader\nVersion: 1\n")
     (installed / "entry_points.txt").write_text(
-        "[crbench.sources]\nscenes = scenes_reader:open_scenes\nhdf5 = scenes_reader:open_scenes\n"
+        "[crbench.sources]\nstrips = scenes_reader:open_scenes\nhdf5 = scenes_reader:open_scenes\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    source = open_source(kind_of("scenes"))
+    source = open_source(kind_of("strips"))
     assert source.description == "scenes of ben-14k-twin"  # type: ignore[union-attr]
     assert source_kinds()["hdf5"].startswith("crbench."), "a package took the place of ours"
 
 
-@pytest.mark.parametrize("kind", ["twins", "os:system", "scenes"])
+@pytest.mark.parametrize("kind", ["twins", "os:system", "strips"])
 def test_a_card_names_no_code_that_is_not_installed(kind: str) -> None:
     with pytest.raises(UserError, match=f"'{kind}'"):
         open_source(kind_of(kind))

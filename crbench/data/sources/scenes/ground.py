@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crbench.data.sources.raw import damage_named
 from crbench.errors import UserError
 
 Extent = tuple[str, tuple[float, float, float, float]]  # CRS; left, bottom, right, top in it
 
 _A, _F = 6378137.0, 1 / 298.257223563  # WGS84: equatorial radius in metres, flattening
+_FIX = "correct the corners, or the coordinate reference system"
 _SLACK = 1.01  # distances of tiles that touch, in a projection whose scale changes along a scene
 
 
@@ -31,23 +33,20 @@ def tile_ground(
     ``corners`` (N, 4): top, left, bottom, right of each tile as shares of the scene, 0 at its upper
     left corner. An extent that is no place on Earth is a UserError.
     """
-    from rasterio.errors import CRSError
     from rasterio.warp import transform
 
     crs, (left, bottom, right, top) = extent
     rows, columns = corners[:, [0, 2]], corners[:, [1, 3]]
     x, y = left + columns * (right - left), top - rows * (top - bottom)
     points = np.stack([[x.mean(1), y.mean(1)], [x[:, 0], y[:, 0]]])  # centre, upper left corner
-    try:
+    with damage_named("no coordinates on Earth", where, Exception, fix=_FIX):  # GDAL has many kinds
         lon, lat = transform(crs, "EPSG:4326", points[:, 0].ravel(), points[:, 1].ravel())
-    except (CRSError, ValueError) as error:
-        raise UserError(f"no coordinates on Earth ({error})", where=where) from error
     places = geocentric(np.array(lon), np.array(lat)).reshape(2, len(corners), 3)
     if not (left < right and bottom < top and np.isfinite(places).all()):
         raise UserError(
             f"the extent {left}, {bottom}, {right}, {top} is no place on Earth",
             where=where,
-            fix="correct the corners, or the coordinate reference system",
+            fix=_FIX,
         )
     return places[0], np.linalg.norm(places[1] - places[0], axis=1)
 

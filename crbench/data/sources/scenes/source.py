@@ -26,7 +26,7 @@ from crbench.data.sources.scenes.table import (
     ClassRaster,
     SceneImages,
     ScenesTable,
-    read_table,
+    scene_lines,
 )
 from crbench.errors import UserError
 
@@ -67,8 +67,8 @@ def open_scenes(card: DatasetCard, source_dir: Path | None) -> Source:
             dropped = too_close(positions, reach, split, _ranks(card, split), table.margin_m)
             notes = _dropped_note(split, dropped, table.margin_m)
             kept = np.flatnonzero(~dropped)
-            tiles, ids, split = ([x[i] for i in kept] for x in (tiles, ids, split))
-            positions = positions[kept]
+            tiles, positions = [tiles[i] for i in kept], positions[kept]
+            ids, split = ([texts[i] for i in kept] for texts in (ids, split))
     elif table.margin_m is not None:
         raise UserError(
             "margin_m needs to know where the scenes lie",
@@ -106,7 +106,7 @@ def _scenes(card: DatasetCard, table: ScenesTable, folder: Path) -> list[_Scene]
     """The scenes of the table, or those whose files are there; as many as a card of scenes says."""
     lines: list[dict[str, str]] = []
     if table.table:
-        lines = read_table(card, table, folder)
+        lines = scene_lines(card, table, folder)
         tokens = [line["scene"] for line in lines]
     else:
         tokens = scene_names(folder, table.a.file)
@@ -117,10 +117,10 @@ def _scenes(card: DatasetCard, table: ScenesTable, folder: Path) -> list[_Scene]
             where=folder,
             fix="complete the folder: every scene of both sensors, or correct the card's classes",
         )
-    width = max(map(len, tokens), default=0) if all(t.isdecimal() for t in tokens) else 0
+    width = max(2, *map(len, tokens)) if all(t.isdecimal() for t in tokens) else 0
     names = [table.prefix + token.zfill(width) for token in tokens]
-    return [_Scene(*pair, line) for *pair, line in zip(tokens, names, lines or [{}] * len(names),
-                                                       strict=True)]  # fmt: skip
+    lines = lines or [{} for _ in tokens]
+    return [_Scene(*parts) for parts in zip(tokens, names, lines, strict=True)]
 
 
 def _grid(card: DatasetCard, table: ScenesTable) -> tuple[int, int]:
@@ -135,12 +135,17 @@ def _grid(card: DatasetCard, table: ScenesTable) -> tuple[int, int]:
                 where=f"{card.name}, source.stride",
                 fix="choose one that is",
             )
-        grids[which] = tuple(int((whole - side) // step) + 1 if whole >= side else 0
-                             for whole, side, step in zip(images.size, tile, steps, strict=True))  # fmt: skip
+        rows, columns = (
+            int((whole - side) // step) + 1 if whole >= side else 0
+            for whole, side, step in zip(images.size, tile, steps, strict=True)
+        )
+        grids[which] = rows, columns
     if grids["a"] != grids["b"] or not all(grids["a"]):
-        told = ", ".join(f"{which} {rows} × {columns}" for which, (rows, columns) in grids.items())
+        listed = ", ".join(
+            f"{which} {rows} × {columns}" for which, (rows, columns) in grids.items()
+        )
         raise UserError(
-            f"the sensors have different grids of tiles, or none: {told}",
+            f"the sensors have different grids of tiles, or none: {listed}",
             where=f"{card.name}, [source.a] and [source.b]",
             fix="sizes of scenes and of tiles must be in the same proportion for both",
         )

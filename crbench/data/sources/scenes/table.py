@@ -42,9 +42,9 @@ class ClassRaster(SceneImages):
 
 
 class _Splits(Strict):
-    """``[source.split]``: by the ``table`` of scenes, by whole ``scene`` (``shares``, by hash of the
-    name), or by ``quadrant`` of each scene (``quadrants``: NW, NE, SW, SE → split). ``val_share`` of
-    the tiles in ``train`` become ``val``, by hash of the id."""
+    """``[source.split]``: by the ``table`` of scenes, by whole ``scene`` (``shares``, by hash of
+    the name), or by ``quadrant`` of each scene (``quadrants``: NW, NE, SW, SE → split).
+    ``val_share`` of the tiles in ``train`` become ``val``, by hash of the id."""
 
     by: Literal["table", "scene", "quadrant"]
     shares: dict[str, PositiveFloat] = Field(default_factory=dict)
@@ -89,7 +89,7 @@ class ScenesTable(Strict):
         return self
 
 
-def read_table(card: DatasetCard, table: ScenesTable, folder: Path) -> list[dict[str, str]]:
+def scene_lines(card: DatasetCard, table: ScenesTable, folder: Path) -> list[dict[str, str]]:
     shipped = card_folder("datasets") / card.name / table.table
     path = shipped if shipped.is_file() else folder / table.table
     if not path.is_file():
