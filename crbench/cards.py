@@ -154,12 +154,14 @@ class ProtocolCard(Strict):
     """Which splits are queries and which the gallery; one and the same: leave-one-out.
 
     What is left out of a query's ranking: the query itself (``self``, in same-modal directions),
-    or everything from its ``place`` (tile, scene), in all directions.
+    or everything from its ``place`` (tile, scene), in all directions. ``resample``: what intervals
+    draw anew, each ``query`` by itself, or whole places, whose queries are neighbours.
     """
 
     query: list[str] = Field(min_length=1)
     gallery: list[str] = Field(min_length=1)
     exclude: Literal["self", "place"] = later("self")
+    resample: Literal["query", "place"] = later("query")
 
 
 class DatasetCard(Card):

@@ -21,7 +21,8 @@ Direction = Literal["aa", "bb", "ab", "ba"]
 
 
 class Value(Strict):
-    """A metric as a fraction with its 95 % interval over queries; None where undefined."""
+    """A metric as a fraction with its 95 % interval over queries, or over places (see
+    ``ProtocolEntry.resample``); None where undefined."""
 
     value: float | None
     low: float | None
@@ -76,6 +77,7 @@ class ProtocolEntry(Strict):
     exclude_self: bool
     exclude: Literal["self", "place"] = "self"
     groups: str | None = None  # SHA-256 of the places and dates, where they leave items out
+    resample: Literal["query", "place"] = "query"  # what intervals draw: counts say how many blocks
     similarity: str
     ties: str
 

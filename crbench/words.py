@@ -32,7 +32,7 @@ DEFINITIONS = {
     "f1_query@k": "harmonic mean of a query's label_p@k and label_r@k, mean over queries",
     "f1_dataset@k": "harmonic mean of label_p@k and label_r@k averaged over everything",
     "pair_r@k": "the query's own pair is in the top k; null where queries and gallery are disjoint",
-    "interval": "95 % percentile bootstrap over queries",
+    "interval": "95 % bootstrap over queries, or over their places (scenes), then by Student's t",
     "chance": "the value when every score is tied",
 }
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crbench.evaluation.compare import Comparison, Difference
 
 _ALPHA = 0.05
+_DRAWN = {"query": "queries", "place": "places (scenes), of fewer than ten none"}
 
 
 def verdict(cell: Difference) -> str:
@@ -54,8 +55,8 @@ def _notes(compared: Comparison) -> list[str]:
     return [
         f"Protocol `{protocol.name}`, {protocol.n_query:,} queries, {protocol.n_gallery:,} gallery "
         "items. Difference: A minus B in percentage points, with its 95 % interval.",
-        f"p: two-sided paired bootstrap over queries; significant below {_ALPHA}, each line by "
-        "itself, not corrected for their number.",
+        f"p: two-sided paired bootstrap over {_DRAWN[protocol.resample]}; significant below "
+        f"{_ALPHA}, each line by itself, not corrected for their number.",
         seeds,
     ]
 

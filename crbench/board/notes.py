@@ -79,8 +79,9 @@ def board_notes(
         ),
         f"Similarity: {first.protocol.similarity}. Ties: {first.protocol.ties}.",
         "Values are percent. ± is the sd over seeds (trainings), n their number; low and high "
-        f"bound the 95 % bootstrap interval over queries ({first.resamples:,} resamples), averaged "
-        "over the runs of the row. They measure different things: another training, other queries.",
+        f"bound the 95 % bootstrap interval over {drawn_anew(records)} ({first.resamples:,} "
+        "resamples), averaged over the runs of the row. They measure different things: another "
+        "training, other queries.",
         "mean: the mean of the four directions. chance: a random ranking, computed from the "
         "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
         "Bold: the highest mean in its column among finished rows that were searched exactly and "
@@ -110,6 +111,18 @@ def board_notes(
     lines += [_approximate_note(row) for row in rows if row.records[0].approximate is not None]
     lines += [_run_note(row, sensors) for row in rows]
     return lines
+
+
+def drawn_anew(records: Sequence[Record]) -> str:
+    """What the intervals of ``records`` draw: queries, or the places (scenes) that hold them."""
+    kinds = {record.protocol.resample for record in records}
+    if kinds == {"query"}:
+        return "queries"
+    blocks = {count for record in records for part in record.counts.values()
+              if (count := part.get("n_blocks"))}  # fmt: skip
+    numbers = " or ".join(map(str, sorted(blocks)))
+    places = f"the {numbers} places (scenes) of the queries, by Student's t"
+    return places if kinds == {"place"} else f"queries, in some rows over {places}"
 
 
 def origin(record: Record) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crbench.data.pair_labels import label_names, relevant
+from crbench.data.pair_labels import distances, label_names, relevant
 from crbench.draw import sheet
 from crbench.draw.render import pictures
 from crbench.errors import UserError
@@ -148,6 +148,7 @@ def relevance_words(cache: Cache) -> str:
         "multi": "shares at least one label with the query",
         "single": "has the query's class",
         "none": "is the query's own pair",
+        "place": f"lies within {cache.card.labels.radius_m or 0:,.0f} m of the query",
     }[cache.card.labels.kind]
 
 
@@ -206,6 +207,9 @@ def explain_hit(cache: Cache, query: int, item: int) -> tuple[bool, list[str]]:
     kind = cache.card.labels.kind
     if kind == "none":
         return right, sheet.wrap(str(cache.ids[item]), sheet.CAPTION)
+    if kind == "place":
+        away = float(distances(cache, query, np.array([item]))[0])
+        return right, [f"{away:,.0f} m away" if away < 10_000 else f"{away / 1000:,.0f} km away"]
     mine, theirs = label_names(cache, query), label_names(cache, item)
     if kind == "single" or not right:
         return right, sheet.label_lines(theirs or ["no label"], sheet.CAPTION, sheet.CAPTION_LINES)

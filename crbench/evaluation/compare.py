@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError
-from crbench.evaluation.evaluate import RESAMPLES, items, pick_protocol
+from crbench.evaluation.evaluate import RESAMPLES, pick_protocol, query_and_gallery
 from crbench.evaluation.scorable import Scorable, ScorableFile, open_scorable, protocol_entry
 from crbench.files import check_writable
 from crbench.records import ProtocolEntry
@@ -65,7 +65,7 @@ def compare_runs(
         if scorable.cache.card.protocols.get(name) != chosen:
             raise UserError(f"protocol '{name}' means something else here", where=scorable.path,
                             fix="compare runs that were trained with one dataset card")  # fmt: skip
-    query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
+    query, gallery = query_and_gallery(data, chosen)
 
     def measured(scorable: Scorable) -> dict[str, PerQuery]:
         vectors = scorable.embed(device, Ranks(), quiet)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from crbench import machine, progress
+from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError, unknown
 from crbench.evaluation.recorded import EvaluatedRun
@@ -73,7 +75,7 @@ def evaluate(
             raise UserError("a linear probe needs a run, whose training pairs it can embed",
                             where=scorable.path, fix="leave out --probe")  # fmt: skip
     vectors = scorable.embed(device, ranks, quiet)
-    query, gallery = (items(data, s, chosen.exclude) for s in (chosen.query, chosen.gallery))
+    query, gallery = query_and_gallery(data, chosen)
     arrays = vectors.pairs(query.ids, gallery.ids)
     ranker = None
     if scoring_on.type != "cpu":
@@ -190,19 +192,27 @@ def _view_of(name: str) -> str:
     return view if slash and modality in ("a", "b") else name
 
 
-def items(data: Cache, splits: list[str], exclude: str = "self") -> Items:
-    """Ids and labels of the pairs of some splits; their places too, where the protocol asks."""
-    rows = data.rows(splits)
-    if not len(rows):
-        raise UserError(f"no pairs in split {splits}", where=data.path, fix="build the cache anew")
-    labels = None if data.labels is None else data.labels[rows]
-    if exclude == "self":
-        return Items(ids=data.ids[rows], labels=labels)
-    if data.places is None:
+def query_and_gallery(data: Cache, protocol: ProtocolCard) -> tuple[Items, Items]:
+    """What a protocol ranks: ids, labels or positions; places where it leaves them out or draws
+    them anew. UserError where the cache does not know them."""
+    if data.places is None and "place" in (protocol.exclude, protocol.resample):
         raise UserError(
             "this cache does not say from which place its pairs are",
             where=data.path,
-            fix="take a protocol that leaves out the query alone, or, where the source knows the "
-            f"places, build it again: crbench cache build {data.card.name} --force",
+            fix="take a protocol that needs no places, or, where the source knows the places, "
+            f"build it again: crbench cache build {data.card.name} --force",
         )
-    return Items(ids=data.ids[rows], labels=labels, groups=data.places[rows])
+    sets = []
+    for splits in (protocol.query, protocol.gallery):
+        rows = data.rows(splits)
+        if not len(rows):
+            what = f"no pairs in split {splits}"
+            raise UserError(what, where=data.path, fix="build the cache anew")
+        items = data.items(rows)
+        if protocol.exclude == "place" and data.places is not None:
+            items = replace(items, groups=data.places[rows])
+        sets.append(items)
+    query, gallery = sets
+    if protocol.resample == "place" and data.places is not None:
+        query = replace(query, blocks=data.places[data.rows(protocol.query)])
+    return query, gallery

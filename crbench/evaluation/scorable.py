@@ -211,6 +211,7 @@ def protocol_entry(name: str, query: Items, gallery: Items, data: Cache) -> Prot
         n_gallery=len(gallery.ids),
         exclude_self=True,
         exclude=card.exclude,
+        resample=card.resample,
         groups=data.array_digests["groups"] if card.exclude == "place" else None,
         similarity="cosine, float32",
         ties="expected over random order",

@@ -3,6 +3,11 @@
 Every resample draws the queries with replacement; all metrics and directions share the draws. Sums
 are exact (values rounded to a grid of at least 2⁻³⁰, counts whole), so that intervals do not depend
 on how a matrix product adds up.
+
+Queries that are neighbours on the ground are not independent. Where they have blocks (scenes), a
+resample draws blocks, with all of their queries. Of few blocks that spread is too narrow: by the
+factor √((G − 1) / G) of any variance of G draws, and because it takes Student's distribution with
+G − 1 degrees of freedom for a normal one. Resamples are stretched about the mean by both.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from crbench.scoring.metrics import PerQuery, add_derived, mean_arrays
 from crbench.scoring.tiles import one_blas_thread
 
 MIN_RESAMPLES = 1000
+LEAST_BLOCKS = 10  # with fewer there is no interval
 LEVEL = (2.5, 97.5)  # percentiles of a 95 % interval
 _DRAWS = 4_000_000  # draws held at a time
 
@@ -33,17 +39,26 @@ def check_resamples(resamples: int) -> None:
         )
 
 
-def resampled_means(columns: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means ``(resamples, M)`` of ``columns`` (n, M) in [−1, 1] over queries drawn anew each time.
+def resampled_means(
+    columns: np.ndarray, resamples: int, seed: int, blocks: np.ndarray | None = None
+) -> np.ndarray:
+    """Means ``(resamples, M)`` of ``columns`` (n, M) in [−1, 1] over queries drawn anew each time,
+    or over all queries of the ``blocks`` (n,) that are drawn.
 
     NaN entries are left out; a resample with no other entry gives NaN.
     """
-    n = len(columns)
-    grid = 2.0 ** (52 - max(n - 1, 1).bit_length())  # n values of at most 1 sum without rounding
+    n = most = len(columns)
     holes = np.isnan(columns)
     partial = np.flatnonzero(holes.any(axis=0))
+    sizes = np.ones(n)
+    if blocks is not None:
+        names, members, many = np.unique(blocks, return_inverse=True, return_counts=True)
+        n, most, sizes = len(names), len(names) * int(many.max()), many.astype(np.float64)
+    grid = 2.0 ** (52 - max(most - 1, 1).bit_length())  # as many values of 1 sum without rounding
     whole = np.rint(np.where(holes, 0.0, columns) * grid)
     present = (~holes[:, partial]).astype(np.float64)
+    if blocks is not None:
+        whole, present = (_summed(table, members, n) for table in (whole, present))
     out = np.empty((resamples, columns.shape[1]))
     rng = np.random.default_rng(seed)
     step = max(1, _DRAWS // n)
@@ -52,11 +67,18 @@ def resampled_means(columns: np.ndarray, resamples: int, seed: int) -> np.ndarra
         draws = rng.integers(0, n, size=(rows, n))
         draws += np.arange(rows)[:, None] * n
         counts = np.bincount(draws.reshape(-1), minlength=rows * n).reshape(rows, n).astype(float)
-        size = np.full((rows, columns.shape[1]), float(n))
         with np.errstate(invalid="ignore"), one_blas_thread():
+            size = np.repeat((counts @ sizes)[:, None], columns.shape[1], axis=1)
             size[:, partial] = counts @ present
             out[start : start + rows] = counts @ whole / grid / size
     return out
+
+
+def _summed(table: np.ndarray, members: np.ndarray, count: int) -> np.ndarray:
+    """Sums (count, M) of the rows of ``table`` (n, M) by the block that they are ``members`` of."""
+    sums = np.zeros((count, table.shape[1]))
+    np.add.at(sums, members, table)
+    return sums
 
 
 def resampled_metrics(
@@ -66,10 +88,29 @@ def resampled_metrics(
     keys = [(d, m) for d, part in measured.items() for m in part.values]
     result: dict[str, dict[str, np.ndarray]] = {d: {} for d in measured}
     if keys:
+        blocks = measured[keys[0][0]].blocks
         table = np.stack([measured[d].values[m] for d, m in keys], axis=1)
-        for (d, m), column in zip(keys, resampled_means(table, resamples, seed).T, strict=True):
+        means = resampled_means(table, resamples, seed, blocks)
+        for (d, m), column in zip(keys, means.T, strict=True):
             result[d][m] = column
-    return {d: add_derived(part, ks) for d, part in result.items()}
+    derived = {d: add_derived(part, ks) for d, part in result.items()}
+    return {d: _stretched(part, measured[d], ks) for d, part in derived.items()}
+
+
+def _stretched(
+    samples: dict[str, np.ndarray], of: PerQuery, ks: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Resampled means (B,) of blocks as wide as those of Student's t would be; NaN of too few."""
+    if of.blocks is None:
+        return samples
+    count = len(np.unique(of.blocks))
+    if count < LEAST_BLOCKS:
+        return {name: np.full_like(column, np.nan) for name, column in samples.items()}
+    from scipy.stats import norm, t
+
+    factor = float(t.ppf(0.975, count - 1) / norm.ppf(0.975)) * (count / (count - 1)) ** 0.5
+    point = mean_arrays(of.values, ks)
+    return {name: point[name] + factor * (column - point[name]) for name, column in samples.items()}
 
 
 def interval(samples: np.ndarray) -> tuple[float | None, float | None]:

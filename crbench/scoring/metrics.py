@@ -45,10 +45,8 @@ class RankingTask:
 
     @property
     def kind(self) -> str:
-        """Label kind: none, single or multi."""
-        if self.relevance is None:
-            return "none"
-        return "multi" if self.relevance.multi else "single"
+        """Label kind: none, single, multi or place."""
+        return "none" if self.relevance is None else self.relevance.kind
 
     @property
     def sizes(self) -> np.ndarray:
@@ -80,13 +78,14 @@ class PerQuery:
     """Values of each query in one direction, in the order of ``ids`` (sorted); NaN = undefined.
 
     ``values`` maps a metric's name to float64 ``(Nq,)``; ``tied_share`` is the share of scores that
-    equal another of the same query.
+    equal another of the same query. ``blocks`` (Nq,) of str, where intervals draw blocks.
     """
 
     direction: str
     ids: np.ndarray
     values: dict[str, np.ndarray]
     tied_share: float
+    blocks: np.ndarray | None = None
 
 
 def make_task(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,18 @@ class Items:
     Labels are multi-hot ``(N, C)`` of 0 and 1, one class index per item ``(N,)``, or None. Where
     query and gallery both have ``groups`` ``(N,)`` of str, a query is ranked, in every direction,
     against the items of other groups only, so that its own pair is left out too.
+
+    Relevance by place: ``positions`` ``(N, 3)`` in metres, and the ``radius_m`` within which an
+    item is relevant, the same in both sets. ``blocks`` ``(N,)`` of str, of queries: those of one
+    block (a scene) are not independent, so that intervals draw blocks.
     """
 
     ids: np.ndarray
     labels: np.ndarray | None = None
     groups: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    radius_m: float | None = None
+    blocks: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +79,8 @@ def check_sets(
             f"query labels have {widths[0][0]} columns, gallery labels {widths[1][0]}",
             where="query labels, gallery labels",
         )
+    if query.radius_m != gallery.radius_m:
+        raise UserError(f"two radii: {query.radius_m} m and {gallery.radius_m} m", where="radius_m")
     return query, gallery
 
 
@@ -85,14 +95,31 @@ def _check_items(items: Items, role: str, label_kind: str, n_classes: int) -> It
         raise UserError(f"the {role} is empty", where=f"{role} ids", fix="give at least one item")
     ids = ids.astype(str)
     check_distinct(ids, where=f"{role} ids", fix="give each item an id of its own")
-    groups = items.groups
-    if groups is not None:
-        groups = np.asarray(groups).astype(str)
-        if groups.shape != ids.shape:
-            raise UserError(f"groups have shape {groups.shape}", where=f"{role} groups")
+    named = {}
+    for name in ("groups", "blocks"):
+        texts = getattr(items, name)
+        if texts is not None:
+            texts = np.asarray(texts).astype(str)
+            if texts.shape != ids.shape:
+                raise UserError(f"{name} have shape {texts.shape}", where=f"{role} {name}")
+        named[name] = texts
+    if label_kind == "place":
+        return Items(ids, None, **named, **_check_positions(items, ids, role))
     if label_kind == "none":
-        return Items(ids, None, groups)
-    return Items(ids, _check_labels(items.labels, ids, role, label_kind, n_classes), groups)
+        return Items(ids, None, **named)
+    return Items(ids, _check_labels(items.labels, ids, role, label_kind, n_classes), **named)
+
+
+def _check_positions(items: Items, ids: np.ndarray, role: str) -> dict[str, Any]:
+    where = f"{role} positions"
+    if items.positions is None or items.radius_m is None or items.radius_m <= 0:
+        raise UserError("relevance by place needs positions and a radius above 0 m", where=where)
+    positions = np.asarray(items.positions, dtype=np.float64)
+    if positions.shape != (len(ids), 3):
+        raise UserError(f"positions have shape {positions.shape}, not ({len(ids)}, 3)", where=where)
+    if len(bad := np.flatnonzero(~np.isfinite(positions).all(axis=1))):
+        raise UserError("a position is no number", where=f"{where}, row {bad[0]} ('{ids[bad[0]]}')")
+    return {"positions": positions, "radius_m": float(items.radius_m)}
 
 
 def _check_labels(

@@ -1,7 +1,8 @@
-"""What a query's labels say about a gallery item: relevant or not, and P, R', F1 of label sets.
+"""What says that a gallery item answers a query: its labels, or how near it lies on the ground.
 
-Items with equal labels are interchangeable, so everything is computed per distinct label set
-("code") and looked up. Codes sort by content, hence do not depend on the order of the items.
+Items with equal labels (at one place) are interchangeable, so everything is computed per distinct
+label set or position ("code") and looked up. Codes sort by content, hence do not depend on the
+order of the items.
 """
 
 from __future__ import annotations
@@ -17,36 +18,48 @@ from crbench.scoring.protocol import Items
 class Relevance:
     """Codes of the queries ``(Nq,)`` and the gallery ``(Ng,)`` into the distinct label sets.
 
-    ``sets`` holds them as ``(U, C)`` of 0 and 1 (multi-label) or as classes ``(U, 1)`` (single).
+    ``sets`` holds them as ``(U, C)`` of 0 and 1 (``kind`` multi), as classes ``(U, 1)`` (single) or
+    as positions ``(U, 3)`` in metres (place), of which those within ``radius_m`` are relevant.
     """
 
-    multi: bool
+    kind: str
     query: np.ndarray
     gallery: np.ndarray
     sets: np.ndarray
+    radius_m: float = 0.0
 
 
 def relevance_of(query: Items, gallery: Items, label_kind: str) -> Relevance | None:
     """Codes of two checked item sets; None for an unlabelled set."""
-    if label_kind == "none" or query.labels is None or gallery.labels is None:
+    if label_kind == "place":
+        both = np.concatenate([np.asarray(query.positions), np.asarray(gallery.positions)])
+        keys = both
+    elif label_kind == "none" or query.labels is None or gallery.labels is None:
         return None
-    multi = label_kind == "multi"
-    both = np.concatenate([query.labels, gallery.labels])
-    keys = np.packbits(both, axis=1) if multi else both[:, None]
+    else:
+        both = np.concatenate([query.labels, gallery.labels])
+        keys = np.packbits(both, axis=1) if label_kind == "multi" else both[:, None]
     keys, codes = np.unique(keys, axis=0, return_inverse=True)
     codes = codes.reshape(-1).astype(np.int64)
-    sets = np.unpackbits(keys, axis=1, count=both.shape[1]) if multi else keys
-    return Relevance(multi, codes[: len(query)], codes[len(query) :], sets.astype(np.float64))
+    sets = keys
+    if label_kind == "multi":
+        sets = np.unpackbits(keys, axis=1, count=both.shape[1])
+    radius = query.radius_m or 0.0
+    halves = codes[: len(query)], codes[len(query) :]
+    return Relevance(label_kind, *halves, sets.astype(np.float64), radius)
 
 
 def judge_labels(relevance: Relevance, code: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Of a query with label set ``code`` against every set: relevant ``(U,)`` bool, and values.
 
     Values ``(3, U)`` are P = |Q∩R|/|R|, R' = |Q∩R|/|Q| and F1 of the two, in [0, 1], 0 where a set
-    is empty; None for single labels.
+    is empty; None for single labels and places.
     """
     sets, own = relevance.sets, relevance.sets[code]
-    if not relevance.multi:
+    if relevance.kind == "place":
+        x, y, z = (sets - own).T  # in this order, so that no library's sum decides
+        return x * x + y * y + z * z <= relevance.radius_m**2, None
+    if relevance.kind == "single":
         return sets[:, 0] == own[0], None
     shared, sizes, size = sets @ own, sets.sum(axis=1), own.sum()  # whole numbers: exact
     values = np.empty((3, len(sizes)))

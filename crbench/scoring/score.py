@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,16 @@ def per_query(
     """
     sets = check_sets(query, gallery, label_kind, n_classes)
     tasks = _tasks(embeddings, *sets, label_kind, check_ks(ks))
-    return _ranked(tasks, sets[0].ids, threads, progress, engine)
+    measured = _ranked(tasks, sets[0].ids, threads, progress, engine)
+    return _in_blocks(measured, sets[0])
+
+
+def _in_blocks(measured: dict[str, PerQuery], query: Items) -> dict[str, PerQuery]:
+    """``measured`` with the queries' blocks, where they have some."""
+    if query.blocks is None:
+        return measured
+    blocks = query.blocks[np.argsort(query.ids, kind="stable")]
+    return {direction: replace(part, blocks=blocks) for direction, part in measured.items()}
 
 
 Tasks = Iterator[tuple[RankingTask, np.ndarray, np.ndarray]]
@@ -120,9 +130,9 @@ def score_directions(
     ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
     In aa and bb the gallery item with the query's id is left out; with ``groups`` in both item
-    sets, all items of the query's group, in every direction. ``label_kind`` is
-    multi, single or none, ``classes`` names the classes, ``ks`` are the cut-offs, intervals are
-    95 %, bootstrap over queries (``resamples`` ≥ 1,000, or 0 for none).
+    sets, all items of the query's group, in every direction. ``label_kind`` is multi, single, none
+    or place, ``classes`` names the classes, ``ks`` are the cut-offs, intervals are 95 %, bootstrap
+    over queries, or over their ``blocks`` (``resamples`` ≥ 1,000, or 0 for none).
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 
@@ -143,7 +153,9 @@ def score_directions(
         measured, facts = _ranked(tasks, sets[0].ids, threads, progress, engine), None
     else:
         measured, facts = _from_candidates(tasks, *sets, approximate, seed, threads, progress)
-    result = _summarised(measured, *sets, label_kind, classes, ks, resamples, seed)
+    result = _summarised(
+        _in_blocks(measured, sets[0]), *sets, label_kind, classes, ks, resamples, seed
+    )
     return result | {"approximate": facts}
 
 
@@ -235,6 +247,8 @@ def _counts(task: RankingTask, part: PerQuery, query: Items, gallery: Items) -> 
         counts["n_group_excluded_mean"] = float(task.n_left_out.mean())
     if task.pair is not None:
         counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
+    if part.blocks is not None:
+        counts["n_blocks"] = len(np.unique(part.blocks))
     if "map" in part.values:
         counts["n_queries_without_relevant"] = int(np.isnan(part.values["map"]).sum())
     for role, items in (("query", query), ("gallery", gallery)):

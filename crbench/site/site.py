@@ -157,7 +157,7 @@ def _charts(board: Board) -> list[dict[str, Any]]:
         name = f"c-{sha256_json(list(board.key))[:8]}-{re.sub('[^a-z0-9]', '-', metric)}"
         drawn = (
             ("d", charts.by_direction(board, metric), "wide",
-             f"{title} by direction, %: mean and 95 % interval over queries; chance dashed."),
+             f"{title} by direction, %: mean and 95 % interval; chance dashed."),
             ("a", charts.asymmetry(board, metric), "",
              f"{title}, one way across the sensors against the other, ± sd over seeds. {same}"),
             *((of, charts.cost(board, metric, of), "",
@@ -178,7 +178,7 @@ def _row_charts(board: Board, row: Row, runs: Sequence[Path], name: str) -> list
 
     shown = []
     if (curve := k_curves(row, board)) is not None:
-        text = "Scores over k, mean over the row's runs; bands are 95 % intervals over queries."
+        text = "Scores over k, mean over the row's runs; bands are 95 % intervals."
         shown.append(_chart(curve, f"{name}-k", text))
     if logged := [run for run in runs if (run / "metrics.jsonl").is_file()]:
         text = "Training curves: the loss, and its unweighted terms, mean of each epoch."

@@ -13,7 +13,7 @@ from crbench.embedding.embedder import Embedder, serving
 from crbench.errors import UserError, unknown
 from crbench.models.base import Method
 from crbench.run.folder import Options, RunInfo
-from crbench.scoring import Items, health, per_query
+from crbench.scoring import health, per_query
 from crbench.scoring.metrics import means, metric_names
 from crbench.training.trackers import ADAPTERS
 from crbench.words import KS
@@ -53,9 +53,7 @@ class Validation:
         self.data, self.threads = data, info.threads
         self.embedder = Embedder(model, device, batch_size=info.method_card.train.eval_batch_size)
         self.pairs = Pairs(data, [_SPLIT], image_size=model.image_size, device=device)
-        rows = self.pairs.rows
-        labels = None if data.labels is None else data.labels[rows]
-        self.items = Items(ids=data.ids[rows], labels=labels)
+        self.items = data.items(self.pairs.rows)
         wanted = [*data.card.headline, info.options.keep_best]
         self.metrics = [name for name in _metrics_of(data, model) if name in wanted]
 

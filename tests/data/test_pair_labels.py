@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crbench.data.cache.reading import Cache, open_cache
-from crbench.data.pair_labels import label_names, relevant
+from crbench.data.pair_labels import distances, label_names, relevant
 
 
 def of_kind(kind: str, labels: Any) -> Cache:
@@ -36,3 +36,12 @@ def test_a_cache_names_what_it_stores(twin_cache: Path) -> None:
     for row in range(0, cache.n, 40):
         number = [cache.card.labels.classes.index(name) for name in label_names(cache, row)]
         assert number == np.flatnonzero(cache.labels[row]).tolist()
+
+
+def test_what_is_near_answers() -> None:
+    about = SimpleNamespace(kind="place", classes=[], radius_m=100.0)
+    places = np.array([[0.0, 0, 0], [60, 80, 0], [60, 81, 0]])
+    card = SimpleNamespace(labels=about)
+    cache = cast(Cache, SimpleNamespace(card=card, labels=None, positions=places))
+    assert relevant(cache, 0, np.arange(3)).tolist() == [True, True, False]
+    assert distances(cache, 0, np.array([1])).tolist() == [100.0]

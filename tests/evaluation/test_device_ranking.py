@@ -49,7 +49,7 @@ def same_bits(
 @given(
     st.integers(0, 10**6),
     st.integers(2, 60),
-    st.sampled_from(["multi", "single", "none"]),
+    st.sampled_from(["multi", "single", "none", "place"]),
     st.booleans(),
     st.sampled_from([1, 3, 200]),
 )

@@ -12,6 +12,7 @@ from crbench.words import DIRECTIONS
 
 KS = (1, 2, 5)
 TITLES = ["field", "wood", "town"]
+RADIUS_M = 100.0  # the place itself and the four beside it
 
 
 def ids_of(n: int, prefix: str = "p") -> np.ndarray:
@@ -34,7 +35,11 @@ def make(
         "multi": (rng.random((n, 3)) < 0.5).astype(np.uint8),
         "single": rng.integers(0, 3, n),
         "none": None,
+        "place": None,
     }[kind]
+    if kind == "place":  # on a grid of 100 m, so that some stand at one place
+        positions = rng.integers(0, 5, (n, 3)) * np.array([100.0, 100.0, 0.0])
+        return parts, Items(ids_of(n), positions=positions, radius_m=RADIUS_M)
     return parts, Items(ids_of(n), labels)
 
 
@@ -44,7 +49,7 @@ def pairs(parts: dict[str, np.ndarray], query: Any = slice(None), gallery: Any =
 
 def score(parts, items: Items, kind: str = "multi", **more: Any) -> dict[str, Any]:
     more.setdefault("ks", KS)
-    classes = () if kind == "none" else TITLES
+    classes = () if kind in ("none", "place") else TITLES
     return score_directions(pairs(parts), items, items, label_kind=kind, classes=classes, **more)
 
 

@@ -10,7 +10,7 @@ from crbench.scoring import Items, score_directions
 from crbench.words import DIRECTIONS
 
 
-@pytest.mark.parametrize("kind", ["multi", "single", "none"])
+@pytest.mark.parametrize("kind", ["multi", "single", "none", "place"])
 def test_constant_embeddings_give_chance(kind: str) -> None:
     _, items = make(1, 60, kind=kind)
     parts = {m: np.full((60, 5), 0.3, np.float32) for m in "ab"}
@@ -58,3 +58,24 @@ def test_more_than_64_classes() -> None:
     )
     shared = (labels.astype(int) @ labels.T > 0).mean()
     assert result["chance"]["ab"]["p@5"] == pytest.approx(shared)
+
+
+def test_chance_by_place_is_the_mean_of_many_random_rankings() -> None:
+    """10,000 rankings of 30 tiles, each query's relevant ones counted by hand."""
+    _, items = make(11, 30, kind="place")
+    dead = {m: np.full((30, 2), 1.0, np.float32) for m in "ab"}
+    chance = score(dead, items, "place", ks=(5,))["chance"]
+    distances = np.linalg.norm(items.positions[:, None] - items.positions[None], axis=-1)
+    rng, tries = np.random.default_rng(0), 10_000
+    for direction, away in (("ab", 0), ("aa", 1)):
+        totals = {"map": [], "p@5": []}
+        for q in range(30):
+            others = np.delete(np.arange(30), q) if away else np.arange(30)
+            near = distances[q, others] <= 100
+            order = rng.permuted(np.tile(near, (tries, 1)), axis=1)
+            totals["p@5"].append(order[:, :5].mean())
+            if near.any():
+                hits = np.cumsum(order, axis=1) / np.arange(1, len(others) + 1)
+                totals["map"].append((hits * order).sum(axis=1).mean() / near.sum())
+        for name, means in totals.items():
+            assert chance[direction][name] == pytest.approx(np.mean(means), abs=1e-3), name

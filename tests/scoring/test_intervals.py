@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,63 @@ def test_other_queries_are_refused() -> None:
         compare([run], [{"ab": part({"map": np.ones(6)})}], ks=(5,))
     with pytest.raises(UserError, match="nothing to compare"):
         compare([run], [], ks=(5,))
+
+
+def in_blocks(columns: dict[str, np.ndarray], blocks: np.ndarray) -> PerQuery:
+    return replace(part(columns), blocks=blocks.astype(str))
+
+
+def test_blocks_are_drawn_whole() -> None:
+    """Against a plain loop; a block's queries come with it, NaN ones are left out."""
+    rng = np.random.default_rng(2)
+    blocks = rng.integers(0, 12, 90)
+    p, ap = rng.random((2, 90))
+    ap[rng.random(90) < 0.3] = np.nan
+    found = resampled_means(np.stack([p, ap], axis=1), 1000, 5, blocks)
+    draws = np.random.default_rng(5)
+    for b in range(1000):
+        rows = np.concatenate(
+            [np.flatnonzero(blocks == g) for g in draws.integers(0, 12, (1, 12))[0]]
+        )
+        assert found[b] == pytest.approx([p[rows].mean(), np.nanmean(ap[rows])], abs=1e-12)
+    alone = resampled_means(p[:, None], 1000, 5, np.arange(90))
+    assert np.array_equal(alone, resampled_means(p[:, None], 1000, 5))
+
+
+def test_few_blocks_stretch_the_interval_and_too_few_give_none() -> None:
+    rng = np.random.default_rng(0)
+    p, blocks = rng.random(120), np.repeat(np.arange(12), 10)
+    plain = resampled_means(p[:, None], 1000, 3, blocks.astype(str))[:, 0]
+    wide = resampled_metrics({"ab": in_blocks({"map": p}, blocks)}, (5,), 1000, 3)["ab"]["map"]
+    factor = 2.200985 / 1.959964 * np.sqrt(12 / 11)  # Student's t with 11 degrees of freedom
+    np.testing.assert_allclose(wide - p.mean(), factor * (plain - p.mean()), rtol=1e-6)
+    few = resampled_metrics({"ab": in_blocks({"map": p}, blocks % 9)}, (5,), 1000, 3)
+    assert interval(few["ab"]["map"]) == (None, None)
+    run = {"ab": in_blocks({"map": p}, blocks % 9)}
+    cell = compare([run], [{"ab": in_blocks({"map": p / 2}, blocks % 9)}], ks=(5,))["ab"]["map"]
+    assert (cell["low"], cell["high"], cell["p"]) == (None, None, None)
+    assert cell["difference"] == pytest.approx(p.mean() / 2)
+
+
+def covered(n_blocks: int, size: int, correlation: float, tries: int, *, by: str) -> float:
+    """How often the interval holds the true mean 0 of values that are correlated in their block."""
+    rng = np.random.default_rng([n_blocks, size])
+    count = n_blocks * size
+    shared = np.repeat(rng.standard_normal((n_blocks, tries)), size, axis=0)
+    columns = np.sqrt(correlation) * shared
+    columns += np.sqrt(1 - correlation) * rng.standard_normal((count, tries))
+    columns = np.clip(columns / 8, -1, 1)
+    measured = part({f"p@{k}": columns[:, k] for k in range(tries)})
+    if by == "block":
+        measured = replace(measured, blocks=np.repeat(np.arange(n_blocks), size).astype(str))
+    samples = resampled_metrics({"ab": measured}, (), 1000, 1)["ab"]
+    ends = [interval(column) for column in samples.values()]
+    return float(np.mean([low < 0 < high for low, high in ends]))
+
+
+@pytest.mark.parametrize("n_blocks", [12, 31, 39])
+def test_blocks_cover_the_truth_where_queries_alone_do_not(n_blocks: int) -> None:
+    """At the block counts of the real sets, tiles correlated by 0.3: 93 to 97 %; drawn one by one
+    they cover far too rarely."""
+    assert 0.93 <= covered(n_blocks, 36, 0.3, 1500, by="block") <= 0.97
+    assert covered(n_blocks, 36, 0.3, 300, by="query") < 0.6

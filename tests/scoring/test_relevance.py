@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from small_sets import ids_of, make, values
+from brute_force import average_precision, expectation, precision_at
+from small_sets import ids_of, make, score, values
 
+from crbench.errors import UserError
 from crbench.scoring import Items, score_directions
 from crbench.scoring.relevance import judge_labels, relevance_of
 
@@ -27,7 +31,7 @@ def test_codes_and_values_are_those_of_sets(kind: str) -> None:
     _, items = make(3, 40, kind=kind)
     query, gallery = Items(items.ids[:15], items.labels[:15]), Items(items.ids, items.labels)
     found = relevance_of(query, gallery, kind)
-    assert found is not None and found.multi == (kind == "multi")
+    assert found is not None and found.kind == kind
     sets = [
         {int(label)} if kind == "single" else set(np.flatnonzero(label).tolist())
         for label in items.labels
@@ -59,3 +63,62 @@ def test_codes_do_not_depend_on_the_order_of_the_items() -> None:
 def test_without_labels_nothing_is_relevant_by_label() -> None:
     _, items = make(5, 6, kind="none")
     assert relevance_of(items, items, "none") is None
+
+
+def test_what_lies_within_the_radius_is_relevant() -> None:
+    """Against distances by hand, the edge included; equal places share a code."""
+    _, items = make(6, 50, kind="place")
+    query = Items(items.ids[:20], positions=items.positions[:20], radius_m=100.0)
+    found = relevance_of(query, items, "place")
+    assert found is not None and len(found.sets) < 50
+    for q in range(20):
+        relevant, judged = judge_labels(found, int(found.query[q]))
+        away = np.linalg.norm(items.positions - items.positions[q], axis=1)
+        assert relevant[found.gallery].tolist() == (away <= 100).tolist() and judged is None
+    assert {0.0, 100.0} < set(np.linalg.norm(items.positions - items.positions[0], axis=1))
+
+
+def test_scores_by_place_are_those_of_brute_force_wherever_the_ground_lies() -> None:
+    """Over every order that ties allow; turning and moving the ground changes nothing."""
+    parts, items = make(7, 7, kind="place", levels=1)
+    result = score(parts, items, "place")
+    for direction in ("ab", "aa"):
+        expected = {"map": [], "p@2": []}
+        for q in range(7):
+            near = np.linalg.norm(items.positions - items.positions[q], axis=1) <= 100
+            left = [g for g in range(7) if not (direction == "aa" and g == q)]
+            vectors = [
+                parts[direction[1]][g] / np.linalg.norm(parts[direction[1]][g]) for g in left
+            ]
+            scores = [float(np.float32(v @ parts["a"][q])) for v in vectors]
+            hits = {i for i, g in enumerate(left) if near[g]}
+            expected["p@2"].append(
+                expectation(scores, lambda order, hits=hits: precision_at(order, hits, 2))
+            )
+            if hits:
+                expected["map"].append(
+                    expectation(scores, lambda order, hits=hits: average_precision(order, hits))
+                )
+        for name, per_query in expected.items():
+            assert values(result, direction)[name] == pytest.approx(np.mean(per_query), abs=1e-9)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    moved = replace(items, positions=items.positions @ turn + 5e6, radius_m=100.001)
+    assert (
+        score(parts, moved, "place")["scores"]
+        == score(parts, replace(items, radius_m=100.001), "place")["scores"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"radius_m": None}, "needs positions and a radius"),
+        ({"positions": None}, "needs positions and a radius"),
+        ({"positions": np.zeros((3, 2))}, "shape"),
+        ({"positions": np.full((9, 3), np.nan)}, "no number"),
+    ],
+)
+def test_places_that_are_none_are_refused(change: dict, match: str) -> None:
+    parts, items = make(1, 9, kind="place")
+    with pytest.raises(UserError, match=match):
+        score(parts, replace(items, **change), "place")

@@ -23,6 +23,7 @@ import numpy as np
 from crbench.cards import DatasetCard, ModalityCard, parse
 from crbench.errors import UserError, unknown
 from crbench.files import sha256_json
+from crbench.scoring.protocol import Items
 from crbench.words import MODALITIES
 
 Span = tuple[int, np.dtype, tuple[int, ...]]  # offset in the file, dtype, shape
@@ -121,6 +122,14 @@ class Cache:
             if name not in present:
                 raise unknown("split", name, present, where=self.path)
         return np.flatnonzero(np.isin(self.split, list(splits)))
+
+    def items(self, rows: np.ndarray) -> Items:
+        """Ids of the pairs at ``rows``, and what says which of them answer each other: labels, or
+        positions and the card's radius."""
+        if self.card.labels.kind == "place" and self.positions is not None:
+            radius = self.card.labels.radius_m
+            return Items(self.ids[rows], positions=self.positions[rows], radius_m=radius)
+        return Items(self.ids[rows], None if self.labels is None else self.labels[rows])
 
 
 def default_path(card: DatasetCard) -> Path:

@@ -174,3 +174,16 @@ def test_texts_come_back_in_any_alphabet() -> None:
     texts = ["tile-ü-1", "", "地", "x" * 90]
     stored = encode(texts)
     assert stored.dtype.kind == "S" and decode(stored).tolist() == texts
+
+
+def test_items_carry_what_scoring_needs(twin_cache: Path) -> None:
+    cache = open_cache(twin_cache)
+    items = cache.items(np.array([3, 1]))
+    assert items.ids.tolist() == cache.ids[[3, 1]].tolist()
+    assert np.array_equal(items.labels, cache.labels[[3, 1]]) and items.positions is None
+    labels = cache.card.labels.model_copy(update={"kind": "place", "radius_m": 100.0})
+    cache.card = cache.card.model_copy(update={"labels": labels})
+    cache.positions = np.arange(3.0 * cache.n).reshape(-1, 3)
+    placed = cache.items(np.array([3, 1]))
+    assert placed.labels is None and placed.radius_m == 100
+    assert placed.positions.tolist() == [[9, 10, 11], [3, 4, 5]]
