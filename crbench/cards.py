@@ -199,6 +199,11 @@ class DatasetCard(Card):
         unchosen = {"a": {"use"}, "b": {"use"}}  # bands are chosen from what a cache holds
         return self.model_dump(mode="json", by_alias=True, include=keys, exclude=unchosen)
 
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether the best possible ranking is known, as of a twin whose generator knows it."""
+        return self.source.get("kind") == "twin" and self.source.get("generator") == 2
+
     def modality(self, which: str) -> ModalityCard:
         """The card of modality ``"a"`` or ``"b"``."""
         return {"a": self.a, "b": self.b}[which]

@@ -155,6 +155,8 @@ class Record(Strict):
     serves: dict[Direction, Serves]
     scores: dict[Direction, dict[str, Value]]
     chance: dict[Direction, dict[str, float | None]]
+    # of synthetic sets whose factors are known: see evaluation/ceiling.py
+    ceiling: dict[Direction, dict[str, float | None]] | None = None
     per_class: dict[Direction, dict[str, dict[str, float | None]]]
     counts: dict[Direction, dict[str, Any]]
     health: dict[str, Any]

@@ -17,7 +17,7 @@ DIRECTIONS = ("aa", "bb", "ab", "ba")  # query modality first
 SAME_MODAL = ("aa", "bb")
 LABEL_KINDS = ("multi", "single", "none", "place")
 KS = (1, 5, 10, 20, 50, 100)
-PAIR_KS = (1, 5)
+PAIR_KS = (1, 5, 10)
 
 DEFINITIONS = {
     "similarity": "cosine, in float32",
@@ -31,6 +31,12 @@ DEFINITIONS = {
     "f1_item@k": "F1 of each (query, item), mean over the top k, then over queries",
     "f1_query@k": "harmonic mean of a query's label_p@k and label_r@k, mean over queries",
     "f1_dataset@k": "harmonic mean of label_p@k and label_r@k averaged over everything",
+    "mrr": "1 / rank of the first relevant item, mean over queries",
+    "r_precision": "share of relevant items among the first R, R being their number",
+    "map_r": "sum of the precisions at the relevant items among the first R, over R (Musgrave et "
+    "al. 2020)",
+    "ndcg@k": "gain of the top k, discounted by log2(1 + rank), over that of the best order; gain "
+    "1 of a relevant item, 2^|Q and R| - 1 of label sets",
     "pair_r@k": "the query's own pair is in the top k; null where queries and gallery are disjoint",
     "interval": "95 % bootstrap over queries, or over their places (scenes), then by Student's t",
     "chance": "the value when every score is tied",
@@ -45,6 +51,10 @@ _TITLES = {
     "f1": "F1@{k} (definition not stated)",
     "label_p": "label precision@{k}",
     "label_r": "label recall@{k}",
+    "mrr": "MRR",
+    "r_precision": "R-precision",
+    "map_r": "MAP@R",
+    "ndcg": "nDCG@{k}",
     "pair_r": "pair recall@{k}",
 }
 

@@ -153,10 +153,11 @@ def given_scores(args: argparse.Namespace) -> dict[str, float]:
 
 def difference(found: QueryValues, theirs: dict[str, Any], torch_values: np.ndarray) -> float:
     """Largest difference of our AP and P@5 from the other programs' values."""
-    gaps = [np.abs(torch_values[0] - found.ap), np.abs(torch_values[1] - found.precision[:, 0])]
-    gaps.append(np.abs(np.array(theirs["ap"]) - found.ap[: len(theirs["ap"])]))
+    ap = found.whole[:, 0]
+    gaps = [np.abs(torch_values[0] - ap), np.abs(torch_values[1] - found.precision[:, 0])]
+    gaps.append(np.abs(np.array(theirs["ap"]) - ap[: len(theirs["ap"])]))
     for q, values in theirs["trec"].items():
-        gaps.append(np.abs([values["map"] - found.ap[int(q)]]))
+        gaps.append(np.abs([values["map"] - ap[int(q)]]))
         gaps.append(np.abs([values["P_5"] - found.precision[int(q), 0]]))
     return float(max(gap.max() for gap in gaps))
 

@@ -17,6 +17,12 @@ _RULE = (
 )
 
 
+_CEILING = (
+    "ceiling: items ranked by their expected relevance, given what the query's and the gallery's "
+    "sensor see of the factors that made the scenes, and scored with the labels; computed, not "
+    "run. No score that follows from what the two sensors see has a higher expectation in P@k and "
+    "in F1 by item; for mAP it is an approximation of the best."
+)
 LEAST_SHARE = 0.01  # a loss term below this share of the gradient hardly takes part in a training
 
 
@@ -84,6 +90,7 @@ def board_notes(
         "training, other queries.",
         "mean: the mean of the four directions. chance: a random ranking, computed from the "
         "labels, not run. Floors are marked: cheap rows that tell how much a method has learned.",
+        *([_CEILING] if any(record.ceiling for record in records) else []),
         "Bold: the highest mean in its column among finished rows that were searched exactly and "
         "did not collapse.",
         _RULE,

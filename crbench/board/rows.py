@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crbench.board import notes
-from crbench.board.tables import Board, BoardKey, Cell, Row, average, score_of
+from crbench.board.tables import CEILING, Board, BoardKey, Cell, Row, average, score_of
 from crbench.errors import UserError
 from crbench.records import Record, read_record
 from crbench.scoring.intervals import over_seeds
@@ -74,7 +74,7 @@ def _board(key: BoardKey, records: list[Record]) -> Board:
         setting=notes.setting(first, sensors),
         sensors=sensors,
         metrics=metrics,
-        rows=(*rows, _chance(first)),
+        rows=(*rows, *_ceiling(records), _chance(first)),
         best=best,
         not_worse=_not_worse(rows, best),
         notes=tuple(notes.board_notes(records, rows, metrics, sensors)),
@@ -221,6 +221,19 @@ def _chance(record: Record) -> Row:
         for metric, value in values.items():
             cells[direction, metric] = None if value is None else Cell(value, None, None, None, 0)
     return Row("chance", "chance", "chance", cells, (), ())
+
+
+def _ceiling(records: Sequence[Record]) -> list[Row]:
+    """The ceiling of a synthetic set that has one, where a record tells it."""
+    known = next((record.ceiling for record in records if record.ceiling), None)
+    if known is None:
+        return []
+    cells: dict[tuple[str, str], Cell | None] = {
+        (direction, metric): None if value is None else Cell(value, None, None, None, 0)
+        for direction, values in known.items()
+        for metric, value in values.items()
+    }
+    return [Row(CEILING, CEILING, "chance", cells, (), ())]
 
 
 def _order(row: Row, metric: str) -> tuple[int, float, str]:

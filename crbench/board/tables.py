@@ -23,6 +23,7 @@ from crbench.words import DIRECTIONS, arrow
 
 DASH = "–"
 AT_FLOOR, NOT_WORSE = "°", "≈"  # signs behind a value; the notes of a board say what they mean
+CEILING = "ceiling"  # name of the row that says what the generator of a synthetic set allows
 _FAINT = ("external", "floor", "chance")  # kinds of rows whose names stand back on a terminal
 
 
@@ -55,13 +56,13 @@ class Row:
 
     @property
     def n(self) -> int:
-        """Runs (seeds) behind the row; 0 for the analytic chance row."""
+        """Runs (seeds) behind the row; 0 for the computed rows, chance and ceiling."""
         return len(self.records)
 
     @property
     def sound(self) -> bool:
         """Whether every run finished, none collapsed and none was searched approximately; False for
-        the analytic chance row."""
+        the computed rows."""
         return bool(self.records) and all(
             record.approximate is None
             and not record.collapsed

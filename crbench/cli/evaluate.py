@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from crbench.cli import options as opt
 from crbench.errors import UserError
+from crbench.words import arrow, title
+
+if TYPE_CHECKING:
+    from crbench.records import Record
+
+_MORE = ("f1_item@5", "f1_item@10", "map", "p@5", "ndcg@10", "mrr", "pair_r@5")
 
 
 def evaluate_command(
@@ -76,7 +82,9 @@ def evaluate_command(
     scored: list[Any] = []  # the run, opened, for its grid
     with joined() as ranks:
         more: dict[str, Any] = {"approximate": approximate, "weights": weights, "probe": probe}
-        record = run_evaluate(run, name=name, ranks=ranks, then=scored.append, **shared, **more)
+        record = run_evaluate(
+            run, name=name, ranks=ranks, then=scored.append, time_query=True, **shared, **more
+        )
     if not ranks.first:
         return
     if as_json:
@@ -86,12 +94,30 @@ def evaluate_command(
         from crbench.board.tables import print_boards
 
         print_boards(boards([record]))
+        print(_more(record))
     if grid is not None:
         from crbench.draw.grids import retrieval_grid
 
         opened = scored[0]
         shown = opened.cache, opened.embeddings, opened.protocol
         print(retrieval_grid(*shown, grid, title=opened.title))
+
+
+def _more(record: Record) -> str:
+    """What is asked for beside the headline: other metrics, percent by direction, and the time of
+    a query; all of it stands in the record."""
+    lines, sensors = [], {str(m): entry.name for m, entry in record.modalities.items()}
+    for metric in _MORE:
+        values = {d: part[metric].value for d, part in record.scores.items() if metric in part}
+        cells = [f"{arrow(d, sensors)} {100 * v:.1f}" for d, v in values.items() if v is not None]
+        if cells and metric not in record.dataset.card["headline"]:
+            lines.append(f"{title(metric)}: {'  '.join(cells)}")
+    embed, search = (record.timings.get(f"query_{name}_s") for name in ("embed", "search"))
+    if search is not None:
+        parts = [f"embedding {1000 * embed:.1f}"] if embed is not None else []
+        parts.append(f"search of {record.protocol.n_gallery:,} items {1000 * search:.2f}")
+        lines.append(f"one query, ms: {', '.join(parts)} ({record.devices.get('embed', 'cpu')})")
+    return "\n".join(lines)
 
 
 def _compare(a: list[Path], b: list[Path], shared: dict[str, Any], as_json: bool) -> None:

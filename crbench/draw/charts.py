@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from crbench import words as names
-from crbench.board.tables import Board, Row, average
+from crbench.board.tables import CEILING, Board, Row, average
 from crbench.draw import sheet
 from crbench.records import TrainingEntry
 from crbench.words import DIRECTIONS
@@ -41,7 +41,8 @@ def _look(board: Board, row: Row) -> tuple[str, str]:
 
 
 def by_direction(board: Board, metric: str) -> Figure:
-    """A panel per direction: each row's mean with its interval over queries, chance dashed."""
+    """A panel per direction: each row's mean with its interval, chance dashed,
+    the ceiling of a synthetic set dotted."""
     rows = list(reversed(_measured(board)))
     labels = [sheet.wrap(row.label, 2.2, size=8.5, lines=1)[0] for row in rows]
     height = max(1.1, 0.3 * len(rows)) + 0.65
@@ -58,6 +59,10 @@ def by_direction(board: Board, metric: str) -> Figure:
         chance = board.rows[-1].cells.get((direction, metric))
         if chance is not None:
             axes.axvline(100 * chance.mean, color=sheet.FAINT, lw=0.9, ls=(0, (3, 3)))
+        for row in board.rows:
+            top = row.cells.get((direction, metric)) if row.name == CEILING else None
+            if top is not None:
+                axes.axvline(100 * top.mean, color=sheet.FAINT, lw=0.9, ls=(0, (1, 2)))
         sheet.panel_title(axes, title, 1.6)
         axes.tick_params(axis="y", length=0, colors=sheet.INK)
     axes.set_yticks(range(len(rows)), labels)

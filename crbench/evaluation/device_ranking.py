@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from crbench.errors import UserError
-from crbench.scoring import ranking
+from crbench.scoring import gains, ranking
 from crbench.scoring.engine import RankBlock, Ranker, available_memory
 from crbench.scoring.metrics import QueryValues, RankingTask
-from crbench.scoring.relevance import judge_labels
+from crbench.scoring.relevance import gain_of_labels, judge_labels
 from crbench.scoring.tiles import GRID_BITS, Map
 from crbench.words import PAIR_KS
 
@@ -118,8 +118,8 @@ class _Job:
         score = line[at, self._on(self.task.pair[block[rows]])][:, None]
         above, size = (x[:, 0] for x in _counts(ordered[at], score))
         for row, q in enumerate(block[rows]):
-            self.values.pair[q] = ranking.recall_from_counts(
-                above[row], size[row], np.asarray(PAIR_KS)
+            self.values.pair[q] = ranking.pair_values(
+                int(above[row]), int(size[row]), np.asarray(PAIR_KS)
             )
 
     def _cuts(self, block: np.ndarray, ordered: Tensor) -> list[ranking.Cuts]:
@@ -146,10 +146,11 @@ class _Job:
         def one(row: int) -> None:
             q, cut = int(block[row]), cuts[row]
             high, equal = (x[row, x.shape[1] - kept[row] :] for x in (above, size))
-            if len(high):
-                self.values.ap[q] = ranking.average_precision_from_counts(
-                    high + equal, equal > 1, high.__getitem__
-                )
+            found = ranking.Hits(high + equal, equal > 1, high.__getitem__) if len(high) else None
+            if found is not None:
+                self.values.whole[q] = ranking.whole_list(found)
+            if judged is None:
+                self.values.gain[q] = gains.binary_gain(found, cut.k)
             self.values.precision[q] = ranking.precision_from_counts(cut, better[row], level[row])
 
         self.run(one, range(len(block)))
@@ -161,6 +162,8 @@ class _Job:
     ) -> None:
         relevance = self.task.relevance
         assert relevance is not None
+        worth = gain_of_labels(relevance, int(relevance.query[block[0]]))
+        present = np.bincount(relevance.gallery, minlength=len(worth))
         step = max(1, _AT_A_TIME // int(max(cut.size[-1] for cut in cuts)))
         for start in range(0, len(block), step):
             part, scores = cuts[start : start + step], line[start : start + step]
@@ -168,10 +171,12 @@ class _Job:
             better, values = _picked(scores, scores > last)
             level, _ = _picked(scores, scores == last)
             for i, cut in enumerate(part):
-                self.values.items[:, block[start + i]] = ranking.means_from_items(
-                    cut, values[i], relevance.gallery[better[i]], relevance.gallery[level[i]],
-                    judged,
-                )  # fmt: skip
+                q = int(block[start + i])
+                codes = relevance.gallery[better[i]], relevance.gallery[level[i]]
+                counted = values[i], *codes
+                self.values.items[:, q] = ranking.means_from_items(cut, *counted, judged)
+                best = gains.best_gain(worth, self.task.left(q, present), cut.k)
+                self.values.gain[q] = gains.graded_gain(cut, *counted, worth, best)
 
 
 def _counts(ordered: Tensor, scores: Tensor) -> tuple[np.ndarray, np.ndarray]:

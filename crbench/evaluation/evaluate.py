@@ -16,7 +16,13 @@ from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
 from crbench.errors import UserError, unknown
 from crbench.evaluation.recorded import EvaluatedRun
-from crbench.evaluation.scorable import ScorableRun, dataset_entry, open_scorable, protocol_entry
+from crbench.evaluation.scorable import (
+    ScorableRun,
+    dataset_entry,
+    open_scorable,
+    protocol_entry,
+    query_seconds,
+)
 from crbench.files import check_writable
 from crbench.records import Direction, ModalityEntry, Record, Serves, write_record
 from crbench.run.devices import Ranks, device_name, peak_memory, pick_device, threads_here
@@ -24,7 +30,7 @@ from crbench.scoring import Engine, Items, health, score_directions
 from crbench.scoring.index import INDEX_KINDS
 from crbench.scoring.metrics import Progress
 from crbench.seeds import derive
-from crbench.words import MODALITIES
+from crbench.words import KS, MODALITIES
 
 RESAMPLES = 1000
 
@@ -40,6 +46,7 @@ def evaluate(
     device: str = "auto",
     approximate: str | None = None,
     probe: bool = False,
+    time_query: bool = False,
     ranks: Ranks | None = None,
     quiet: bool = False,
     weights: str = "last",
@@ -50,7 +57,8 @@ def evaluate(
     ``protocol`` is one of the dataset card's. A file (see docs/embeddings.md) needs ``dataset``, a
     card, and goes by ``name`` on boards; its record stands beside it unless ``out`` says otherwise.
     ``approximate`` searches the top k by an index of FAISS (ivf, hnsw) and leaves out mAP;
-    ``probe`` adds a linear classifier as a supervised reference. Of several ``ranks`` the first
+    ``probe`` adds a linear classifier as a supervised reference, ``time_query`` how long one query
+    takes. Of several ``ranks`` the first
     embeds and writes, and all return the record. ``weights`` of a run are the last or the best.
     ``then`` is called with the run as it was opened, its record and its embeddings.
     """
@@ -97,6 +105,11 @@ def evaluate(
             progress=show,
             engine=Engine(ranks.rank, ranks.size, ranks.total, ranker),
         )
+    ceiling = None
+    if data.card.has_ceiling:
+        from crbench.evaluation.ceiling import ceilings
+
+        ceiling = ceilings(data, query, gallery, list(arrays), KS)
     condition = health(arrays, result["tied_share"])
     seconds = time.perf_counter() - started
     serves = {
@@ -107,6 +120,9 @@ def evaluate(
     if probe and isinstance(scorable, ScorableRun) and ranks.first:
         probed = probe_run(scorable, chosen, serves, scoring_on, quiet=quiet)
     entries = scorable.entries(vectors)
+    timings = entries["timings"] | {"score_s": seconds}
+    if time_query and ranks.first:
+        timings |= query_seconds(scorable, chosen, arrays, device)
     record = Record(
         created=machine.now_utc(),
         dataset=dataset_entry(data),
@@ -117,6 +133,7 @@ def evaluate(
         protocol=protocol_entry(key, query, gallery, data),
         serves=serves,
         **{part: result[part] for part in ("scores", "chance", "per_class", "counts")},
+        ceiling=ceiling,
         health=condition,
         collapsed=bool(condition["collapsed"]),
         resamples=RESAMPLES,
@@ -124,7 +141,7 @@ def evaluate(
         probe=probed,
         **entries
         | {
-            "timings": entries["timings"] | {"score_s": seconds},
+            "timings": timings,
             "devices": entries["devices"] | {"score": _scored_by(result, scoring_on, ranks)},
             "memory": entries["memory"] | peak_memory("evaluate", scoring_on),
         },

@@ -7,26 +7,35 @@ devices, memory, versions, hardware and command.
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from crbench import machine
+from crbench.cards import ProtocolCard
 from crbench.data.cache.reading import Cache
-from crbench.embedding.embedder import embed_run
+from crbench.data.pairs import Pairs
+from crbench.embedding.embedder import Embedder, embed_run
 from crbench.embedding.file import Embeddings, read_embeddings
 from crbench.errors import UserError
 from crbench.files import sha256_file
 from crbench.models.base import Method, count
 from crbench.models.registry import build_method
 from crbench.records import DatasetEntry, MethodEntry, ProtocolEntry, TrainingEntry
-from crbench.run.devices import Ranks
+from crbench.run.devices import Ranks, pick_device
 from crbench.run.folder import RunInfo
 from crbench.run.opened import OpenedRun, band_counts, open_dataset, open_run
 from crbench.scoring import Items
+from crbench.scoring.protocol import Arrays
+from crbench.scoring.search import Gallery, scale_rows
 
+_TIMED, _TOP = 30, 10  # queries of which the time is taken, and the items that each looks for
 _STATED = ("encoder", "weights", "weights_digest", "image_size", "seed", "precision")
 
 
@@ -216,3 +225,49 @@ def protocol_entry(name: str, query: Items, gallery: Items, data: Cache) -> Prot
         similarity="cosine, float32",
         ties="expected over random order",
     )
+
+
+class _One:
+    """One pair of some as a set of its own."""
+
+    def __init__(self, pairs: Pairs, at: int) -> None:
+        self.pairs, self.at = pairs, at
+
+    def __len__(self) -> int:
+        return 1
+
+    def images(self, modality: str, positions: np.ndarray) -> Tensor:
+        return self.pairs.images(modality, np.array([self.at]))
+
+
+def query_seconds(
+    scorable: Scorable, protocol: ProtocolCard, arrays: Mapping[str, Arrays], device: str
+) -> dict[str, float]:
+    """Median seconds of a query in the first direction across sensors, else the first there is:
+    ``query_search_s``, the exact top ten, and of a run ``query_embed_s``, from its pixels on.
+
+    One at a time, as a user asks, on the device that embeds. ``arrays``: what serves a direction.
+    """
+    direction = next((d for d in ("ab", "ba") if d in arrays), next(iter(arrays)))
+    queries, gallery = arrays[direction]
+    items = Gallery(np.arange(len(gallery)).astype(str), scale_rows(gallery))
+    chosen = np.linspace(0, len(queries) - 1, min(_TIMED, len(queries)) + 1).astype(int)
+    times: dict[str, list[float]] = {"query_search_s": []}
+    for at in chosen:
+        started = time.perf_counter()
+        items.nearest(queries[at], min(_TOP, len(gallery)))
+        times["query_search_s"].append(time.perf_counter() - started)
+    if isinstance(scorable, ScorableRun):
+        on, modality = pick_device(device), "a" if direction[0] == "a" else "b"
+        embedder = Embedder.of_run(scorable.folder, scorable.info, on)
+        pairs = Pairs(
+            scorable.cache, protocol.query, image_size=embedder.model.image_size, device=on,
+            modalities=(modality,), loading="stream",
+        )  # fmt: skip
+        times["query_embed_s"] = []
+        for at in chosen:
+            started = time.perf_counter()
+            embedder.embed(_One(pairs, int(at)), modality)  # type: ignore[arg-type]
+            times["query_embed_s"].append(time.perf_counter() - started)
+    # the first of each warms the caches and is left out
+    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}

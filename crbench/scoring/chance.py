@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from crbench.scoring.gains import best_gain, discounts
 from crbench.scoring.metrics import PerQuery, QueryValues, RankingTask, empty_values, named_values
-from crbench.scoring.relevance import Relevance, judge_labels
+from crbench.scoring.ranking import reciprocal_first
+from crbench.scoring.relevance import Relevance, gain_of_labels, judge_labels
 from crbench.words import PAIR_KS
 
 
@@ -15,7 +17,8 @@ def chance(task: RankingTask, ids: np.ndarray) -> PerQuery:
     sizes = task.sizes
     if task.pair is not None:
         paired = task.pair >= 0
-        expected.pair[paired] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
+        expected.pair[paired, :-1] = np.minimum(np.asarray(PAIR_KS) / sizes[paired][:, None], 1.0)
+        expected.pair[paired, -1] = (sizes[paired] + 1) / 2
     if task.relevance is not None:
         _by_label(task, task.relevance, expected)
     return named_values(task, ids, expected, float("nan"))
@@ -39,9 +42,21 @@ def _by_label(task: RankingTask, relevance: Relevance, expected: QueryValues) ->
             inside = relevance.gallery[task.groups[1] == group_code]
             present -= np.bincount(inside, minlength=len(counts))
         n, m = int(present.sum()), int(present[relevant].sum())
+        ks = np.minimum(np.asarray(task.ks), n)
         if m:
-            expected.ap[at] = expected_average_precision(n, m, harmonic[n])
+            expected.whole[at] = (
+                expected_average_precision(n, m, harmonic[n]),
+                reciprocal_first(0, n, m),
+                m / n,
+                expected_map_r(n, m, harmonic[m]),
+            )
         expected.precision[at] = m / n
+        worth = relevant.astype(np.float64)
+        if judged is not None:
+            worth = gain_of_labels(relevance, code)
+        best = best_gain(worth, present, ks)
+        random = (worth * present).sum() / n * discounts(int(ks[-1]))[ks]
+        expected.gain[at] = np.where(best > 0, random / np.where(best > 0, best, 1), np.nan)
         if judged is not None:
             expected.items[:, at] = ((judged * present).sum(axis=1) / n)[:, None, None]
 
@@ -55,3 +70,13 @@ def expected_average_precision(n: int, m: int, harmonic: float) -> float:
     if n == 1:
         return 1.0
     return float((harmonic + (m - 1) / (n - 1) * (n - harmonic)) / n)
+
+
+def expected_map_r(n: int, m: int, harmonic: float) -> float:
+    """Expected MAP@R of a random order of ``n`` items, m = R of them relevant, H_m = ``harmonic``.
+
+    The sum of :func:`expected_average_precision` up to rank m alone.
+    """
+    if n == 1:
+        return 1.0
+    return float((harmonic + (m - 1) / (n - 1) * (m - harmonic)) / n)

@@ -20,7 +20,7 @@ THRESHOLDS = {
 # Past these embeddings still retrieve, but little of their space is used: a mark, and no verdict.
 NARROW = {
     "max_mean_cosine": 0.9,  # of two different items: 0 all over the sphere, 1 for one point
-    "max_first_component": 0.5,  # share of the variance along its first principal component
+    "max_first_component": 0.65,  # share of the variance along its first principal component
 }
 _ROWS = 8192
 

@@ -11,7 +11,7 @@ order by score, then id, as in the exact search. On GPUs where FAISS has them (n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,15 @@ import numpy as np
 from crbench.errors import unknown
 from crbench.scoring import ranking
 from crbench.scoring.engine import rows_in_memory
-from crbench.scoring.metrics import PerQuery, RankingTask, empty_values, named_values
-from crbench.scoring.relevance import judge_labels
+from crbench.scoring.gains import best_gain, graded_gain
+from crbench.scoring.metrics import (
+    WHOLE_METRICS,
+    PerQuery,
+    RankingTask,
+    empty_values,
+    named_values,
+)
+from crbench.scoring.relevance import gain_of_labels, judge_labels
 from crbench.scoring.tiles import GALLERY_TILE, GRID_BITS, QUERY_TILE, score_tile, workers
 from crbench.words import PAIR_KS
 
@@ -131,21 +138,28 @@ def measure_candidates(task: RankingTask, ids: np.ndarray, candidates: Candidate
         total += len(near)
         if task.pair is not None and task.pair[q] >= 0:
             at = np.flatnonzero(near == task.pair[q])
-            values.pair[q] = 0.0
+            values.pair[q, :-1] = 0.0  # the rank of one that was not proposed is not known
             if len(at):
-                score = line[at[0]]
-                values.pair[q] = ranking.recall_of_one(ascending, score, np.asarray(PAIR_KS))
+                counts = ranking.counts_of_one(ascending, line[at[0]])
+                values.pair[q] = ranking.pair_values(*counts, np.asarray(PAIR_KS))
         if task.relevance is None:
             continue
         codes = task.relevance.gallery[near]
         relevant, judged = judge_labels(task.relevance, int(task.relevance.query[q]))
         cut = ranking.cuts(ascending, ks)
         values.precision[q] = ranking.precision_at(cut, ascending[relevant[codes][::-1]])
+        worth = relevant.astype(np.float64)
+        counted = ranking.items_that_count(cut, line, codes)
         if judged is not None:
-            values.items[:, q] = ranking.means_at(cut, line, codes, judged)
+            values.items[:, q] = ranking.means_from_items(cut, *counted, judged)
+            worth = gain_of_labels(task.relevance, int(task.relevance.query[q]))
+        present = np.bincount(task.relevance.gallery, minlength=len(worth))
+        best = best_gain(worth, task.left(q, present), cut.k)
+        values.gain[q] = graded_gain(cut, *counted, worth, best)
     part = named_values(task, ids, values, tied / max(total, 1))
-    part.values.pop("map", None)
-    return part
+    for name in WHOLE_METRICS:  # they need the ranks of all relevant items
+        part.values.pop(name, None)
+    return replace(part, pair_rank=None)
 
 
 def recall(

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from crbench.errors import UserError
-from crbench.scoring import ranking
+from crbench.scoring import gains, ranking
 from crbench.scoring.engine import Engine, RankBlock, rows_in_memory
 from crbench.scoring.protocol import Items, positions_of
-from crbench.scoring.relevance import Relevance, judge_labels, relevance_of
+from crbench.scoring.relevance import (
+    Relevance,
+    gain_of_labels,
+    judge_labels,
+    relevance_of,
+)
 from crbench.scoring.tiles import GALLERY_TILE, QUERY_TILE, Map, score_tile
 from crbench.words import PAIR_KS, SAME_MODAL
 
 ITEM_METRICS = ("label_p", "label_r", "f1_item")  # rows of relevance.judge_labels's values
+WHOLE_METRICS = ("map", "mrr", "r_precision", "map_r")  # of the whole list: ranking.whole_list
 HERE = Engine()
 _CHUNK = 8  # rows per task: small enough to share out evenly
 Progress = Callable[[str, int, int], None]
@@ -63,6 +69,12 @@ class RankingTask:
         top = 1 + max(int(query.max()), int(gallery.max()))
         return np.asarray(count + np.bincount(gallery, minlength=top)[query])
 
+    def left(self, query: int, present: np.ndarray) -> np.ndarray:
+        """Of ``present`` (U,) items of the gallery by code, those ranked for one query."""
+        assert self.relevance is not None
+        codes = self.relevance.gallery[self.left_out(query)]
+        return present - np.bincount(codes, minlength=len(present))
+
     def left_out(self, query: int) -> np.ndarray:
         """Gallery positions left out of the ranking of one query."""
         own = int(self.own[query])
@@ -78,7 +90,8 @@ class PerQuery:
     """Values of each query in one direction, in the order of ``ids`` (sorted); NaN = undefined.
 
     ``values`` maps a metric's name to float64 ``(Nq,)``; ``tied_share`` is the share of scores that
-    equal another of the same query. ``blocks`` (Nq,) of str, where intervals draw blocks.
+    equal another of the same query. ``blocks`` (Nq,) of str, where intervals draw blocks;
+    ``pair_rank`` (Nq,), expected rank of the own pair, from 1 on, NaN without one.
     """
 
     direction: str
@@ -86,6 +99,7 @@ class PerQuery:
     values: dict[str, np.ndarray]
     tied_share: float
     blocks: np.ndarray | None = None
+    pair_rank: np.ndarray | None = None
 
 
 def make_task(
@@ -123,6 +137,8 @@ def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
     if kind == "multi":
         for base in ("f1_item", "f1_query", "f1_dataset", "label_p", "label_r"):
             names += [f"{base}@{k}" for k in ks]
+    if kind != "none":
+        names += [*WHOLE_METRICS[1:], *(f"ndcg@{k}" for k in ks)]
     if direction not in SAME_MODAL:
         names += [f"pair_r@{k}" for k in PAIR_KS]
     return names
@@ -132,16 +148,19 @@ def metric_names(direction: str, kind: str, ks: Sequence[int]) -> list[str]:
 class QueryValues:
     """What ranking finds for each query, NaN where undefined; K cut-offs: ``RankingTask.ks``."""
 
-    ap: np.ndarray  # (Nq,)
+    whole: np.ndarray  # (Nq, 4): map, mrr, r_precision, map_r
     precision: np.ndarray  # (Nq, K)
+    gain: np.ndarray  # (Nq, K): ndcg
     items: np.ndarray  # (3, Nq, K): label_p, label_r, f1_item
-    pair: np.ndarray  # (Nq, len(PAIR_KS))
+    pair: np.ndarray  # (Nq, len(PAIR_KS) + 1): pair_r, and the expected rank
 
 
 def empty_values(task: RankingTask) -> QueryValues:
     """All NaN, to be filled."""
     n, k = len(task.own), len(task.ks)
-    shapes = ((n,), (n, k), (len(ITEM_METRICS), n, k), (n, len(PAIR_KS)))
+    shapes = (
+        (n, len(WHOLE_METRICS)), (n, k), (n, k), (len(ITEM_METRICS), n, k), (n, len(PAIR_KS) + 1)
+    )  # fmt: skip
     return QueryValues(*(np.full(shape, np.nan) for shape in shapes))
 
 
@@ -158,6 +177,7 @@ def rank_rows(
 
     def chunk(start: int) -> None:
         last_code, judged, at = -1, None, np.empty(0, np.int64)
+        worth = present = at
         for row in range(start, min(start + _CHUNK, len(queries))):
             q, line = int(queries[row]), scores[row]
             left_out = task.left_out(q)
@@ -166,20 +186,32 @@ def rank_rows(
             flags = ranking.repeats(ascending)
             tied[row] = ranking.count_tied(flags)
             if task.pair is not None and task.pair[q] >= 0:
-                filled.pair[q] = ranking.recall_of_one(ascending, line[task.pair[q]], pair_ks)
+                counts = ranking.counts_of_one(ascending, line[task.pair[q]])
+                filled.pair[q] = ranking.pair_values(*counts, pair_ks)
             if task.relevance is None:
                 continue
             code = int(task.relevance.query[q])
             if code != last_code:
                 relevant, judged = judge_labels(task.relevance, code)
                 at, last_code = np.flatnonzero(relevant[task.relevance.gallery]), code
+                if judged is not None:
+                    worth = gain_of_labels(task.relevance, code)
+                    present = np.bincount(task.relevance.gallery, minlength=len(worth))
             hits = np.sort(line[at])
             hits = hits[hits.searchsorted(-np.inf, side="right") :]
             cut = ranking.cuts(ascending, ks)
-            filled.ap[q] = ranking.average_precision(ascending, hits, flags)
             filled.precision[q] = ranking.precision_at(cut, hits)
-            if judged is not None:
-                filled.items[:, q] = ranking.means_at(cut, line, task.relevance.gallery, judged)
+            found = ranking.find_hits(ascending, hits, flags) if len(hits) else None
+            if found is not None:
+                filled.whole[q] = ranking.whole_list(found)
+            if judged is None:
+                filled.gain[q] = gains.binary_gain(found, cut.k)
+                continue
+            counted = ranking.items_that_count(cut, line, task.relevance.gallery)
+            filled.items[:, q] = ranking.means_from_items(cut, *counted, judged)
+            filled.gain[q] = gains.graded_gain(
+                cut, *counted, worth, gains.best_gain(worth, task.left(q, present), cut.k)
+            )
 
     run(chunk, range(0, len(queries), _CHUNK))
     return int(tied.sum())
@@ -229,16 +261,23 @@ def measure(
         tied += rank_block(mine[start : start + rows])
         if progress is not None:
             progress(task.direction, min(start + rows, len(mine)), len(mine))
-    by_query = [filled.ap, filled.precision, filled.items.swapaxes(0, 1), filled.pair]
+    by_query = [
+        filled.whole,
+        filled.precision,
+        filled.gain,
+        filled.items.swapaxes(0, 1),
+        filled.pair,
+    ]
     tied = engine.gather(by_query, mine, tied)
     return named_values(task, ids, filled, tied / int(task.sizes.sum()))
 
 
 def named_values(task: RankingTask, ids: np.ndarray, filled: QueryValues, tied: float) -> PerQuery:
     """Per-query values by name, by sorted id, with f1_query, which follows from two others."""
-    columns: dict[str, np.ndarray] = {"map": filled.ap}
+    columns = dict(zip(WHOLE_METRICS, filled.whole.T, strict=True))
     for j, k in enumerate(task.ks):
         columns[f"p@{k}"] = filled.precision[:, j]
+        columns[f"ndcg@{k}"] = filled.gain[:, j]
         for name, item in zip(ITEM_METRICS, filled.items, strict=True):
             columns[f"{name}@{k}"] = item[:, j]
         columns[f"f1_query@{k}"] = harmonic_mean(filled.items[0, :, j], filled.items[1, :, j])
@@ -247,7 +286,8 @@ def named_values(task: RankingTask, ids: np.ndarray, filled: QueryValues, tied: 
     names = metric_names(task.direction, task.kind, task.ks)
     order = np.argsort(ids, kind="stable")
     values = {name: columns[name][order] for name in names if name in columns}
-    return PerQuery(task.direction, ids[order], values, tied)
+    rank = filled.pair[order, -1] if task.pair is not None else None
+    return PerQuery(task.direction, ids[order], values, tied, pair_rank=rank)
 
 
 def harmonic_mean(p: np.ndarray, r: np.ndarray) -> np.ndarray:

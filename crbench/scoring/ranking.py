@@ -30,65 +30,115 @@ def count_tied(flags: np.ndarray) -> int:
     return int(np.count_nonzero(flags[1:] | flags[:-1]) + flags[0])
 
 
-def average_precision(
-    ascending: np.ndarray, relevant: np.ndarray, flags: np.ndarray | None = None
-) -> float:
-    """Expected AP of one query, in (0, 1]; NaN without a relevant item.
+@dataclass(frozen=True)
+class Hits:
+    """The relevant items of one query, in ascending order of their scores, m ≥ 1 of them.
 
-    ``ascending`` (n,) holds all scores sorted, ``relevant`` (m,) those of the relevant items,
-    sorted, of the same dtype; ``flags`` is :func:`repeats` of the former.
+    ``at_least`` (m,): items with this score or a higher one; ``tied`` (m,) bool: whether other
+    items share it; ``above(i)``: items with a higher score than the relevant ones at ``i``. Counts
+    alone, so that every device comes to the same bits.
     """
-    n, m = len(ascending), len(relevant)
-    if m == 0:
-        return float("nan")
+
+    at_least: np.ndarray
+    tied: np.ndarray
+    above: Callable[[np.ndarray], np.ndarray]
+
+    def groups(self) -> Groups:
+        """The tied ones by their score; empty where there are none."""
+        at = np.flatnonzero(self.tied)
+        if not len(at):
+            none = np.empty(0, np.int64)
+            return Groups(none, none, none, none)
+        starts = np.flatnonzero(
+            np.concatenate([[True], self.at_least[at][1:] != self.at_least[at][:-1]])
+        )
+        first = at[starts]
+        hits = np.diff(np.append(starts, len(at)))  # all of a group's relevant items are tied
+        return Groups(first, self.at_least[first], self.above(first), hits)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Relevant items that share their score with others, by score, ascending, each (G,): the
+    position of the first of them among all, items with this score or a higher one, items with a
+    higher one, and how many of them are relevant."""
+
+    first: np.ndarray
+    at_least: np.ndarray
+    above: np.ndarray
+    hits: np.ndarray
+
+
+def find_hits(ascending: np.ndarray, relevant: np.ndarray, flags: np.ndarray) -> Hits:
+    """Of all scores ``ascending`` (n,), those of the ``relevant`` items (m,), sorted, of the same
+    dtype; ``flags`` is :func:`repeats` of the former."""
+    n = len(ascending)
     below = ascending.searchsorted(relevant)
-    if flags is None:
-        flags = repeats(ascending)
 
     def above(first: np.ndarray) -> np.ndarray:
         return np.asarray(n - ascending.searchsorted(relevant[first], side="right"))
 
-    return average_precision_from_counts(n - below, flags[below], above)
+    return Hits(n - below, flags[below], above)
 
 
-def average_precision_from_counts(
-    at_least: np.ndarray, tied: np.ndarray, above: Callable[[np.ndarray], np.ndarray]
-) -> float:
-    """:func:`average_precision` from counts alone, so that every device comes to the same bits.
+def whole_list(hits: Hits) -> tuple[float, float, float, float]:
+    """Expected AP, reciprocal rank of the first relevant item, R-precision and MAP@R, in (0, 1].
 
-    Of the relevant items in ascending order, m ≥ 1 of them: ``at_least`` (m,) is the number of
-    items with this score or a higher one, ``tied`` (m,) whether other items share the score, and
-    ``above(i)`` the number of items with a higher score than the relevant items at ``i``.
+    With R = m relevant items: R-precision is the share of them among the first R; MAP@R sums the
+    precisions at the relevant items of the first R, over R (Musgrave et al. 2020, "A Metric
+    Learning Reality Check", arXiv 2003.08505, section 3.1).
     """
-    m = len(at_least)
-    hits_so_far = np.arange(m, 0, -1, dtype=np.float64)  # relevant items at this rank or above
-    precision = hits_so_far / at_least
-    if not tied.any():
-        return float(precision.sum() / m)
-    at = np.flatnonzero(tied)
-    starts = np.flatnonzero(np.concatenate([[True], at_least[at][1:] != at_least[at][:-1]]))
-    first = at[starts]
-    hits = np.diff(np.append(starts, len(at)))  # all of a group's relevant items are tied
-    shared = _tied_sum(at_least[first], above(first), hits, first, m)
-    return float((precision[~tied].sum() + shared) / m)
+    at_least, m = hits.at_least, len(hits.at_least)
+    precision = np.arange(m, 0, -1, dtype=np.float64) / at_least
+    inside = at_least <= m
+    if not hits.tied.any():
+        kept = precision[inside]
+        return (
+            float(precision.sum() / m), float(1 / at_least[-1]), len(kept) / m,
+            float(kept.sum() / m),
+        )  # fmt: skip
+    groups = hits.groups()
+    size = groups.at_least - groups.above
+    shared, early = _tied_sums(groups, m)
+    alone = ~hits.tied
+    r_hits = np.count_nonzero(inside & alone)
+    r_tied = (groups.hits * recall_from_counts(groups.above, size, np.float64(m))).sum()
+    first = 1 / at_least[-1]
+    if hits.tied[-1]:
+        first = reciprocal_first(groups.above[-1], size[-1], groups.hits[-1])
+    return (
+        float((precision[alone].sum() + shared) / m),
+        float(first),
+        float((r_hits + r_tied) / m),
+        float((precision[alone & inside].sum() + early) / m),
+    )
 
 
-def _tied_sum(
-    at_least: np.ndarray, above: np.ndarray, hits: np.ndarray, first: np.ndarray, m: int
-) -> float:
-    """Sum of expected precisions over the relevant items that share their score with others.
-
-    Per group of equal scores: items with this score or a higher one, items with a higher one,
-    relevant items of the group, and the position of the first of them among all ``m``.
-    """
-    size = at_least - above
-    hits_above = m - first - hits
-    group = np.repeat(np.arange(len(first)), size)
+def _tied_sums(groups: Groups, m: int) -> tuple[float, float]:
+    """Sums of expected precisions over the tied relevant items: all of them, and those that stand
+    among the first ``m``."""
+    size = groups.at_least - groups.above
+    hits, hits_above = groups.hits, m - groups.first - groups.hits
+    group = np.repeat(np.arange(len(size)), size)
     i = np.arange(len(group)) - np.repeat(np.cumsum(size) - size, size)  # position in group, from 0
     # at position i: relevant with probability hits/size, and then (hits−1)/(size−1) of each before
     slope = (hits - 1) / (size - 1)
     hits_so_far = (hits_above + 1)[group] + i * slope[group]
-    return float((hits_so_far / (above[group] + 1 + i) * (hits / size)[group]).sum())
+    rank = groups.above[group] + 1 + i
+    terms = hits_so_far / rank * (hits / size)[group]
+    return float(terms.sum()), float(terms[rank <= m].sum())
+
+
+def reciprocal_first(above: int, size: int, hits: int) -> float:
+    """E[1 / rank] of the first of ``hits`` relevant items among ``size`` of equal score, below
+    ``above`` others of which none is relevant.
+
+    It stands at position i of its group with probability p₁ = h/s, p_{i+1} = p_i (s−i−h+1)/(s−i).
+    """
+    i = np.arange(1, size - hits + 1)
+    ratios = (size - i - hits + 1) / (size - i)
+    chance = hits / size * np.concatenate([[1.0], np.cumprod(ratios)])
+    return float((chance / (above + 1 + np.arange(len(chance)))).sum())
 
 
 @dataclass(frozen=True)
@@ -130,36 +180,44 @@ def precision_from_counts(cut: Cuts, better: np.ndarray, tied: np.ndarray) -> np
     return np.asarray((better + cut.taken * tied / cut.size) / cut.k)
 
 
-def recall_of_one(ascending: np.ndarray, score: np.floating, ks: np.ndarray) -> np.ndarray:
-    """Probability that one item with this ``score`` is in the top k, ``(K,)``."""
+def counts_of_one(ascending: np.ndarray, score: np.floating) -> tuple[int, int]:
+    """Items with a higher score than one item's, and how many share it."""
     right = ascending.searchsorted(score, side="right")
-    return recall_from_counts(len(ascending) - right, right - ascending.searchsorted(score), ks)
+    return int(len(ascending) - right), int(right - ascending.searchsorted(score))
 
 
-def recall_from_counts(above: int, size: int, ks: np.ndarray) -> np.ndarray:
-    """:func:`recall_of_one` from the items ``above`` its score and the ``size`` of its group."""
+def pair_values(above: int, size: int, ks: np.ndarray) -> np.ndarray:
+    """Probability that one of ``size`` items below ``above`` others is in the top k, and its
+    expected rank, (K + 1,)."""
+    return np.append(recall_from_counts(above, size, ks), above + (size + 1) / 2)
+
+
+def recall_from_counts(
+    above: int | np.ndarray, size: int | np.ndarray, ks: np.ndarray | np.floating
+) -> np.ndarray:
+    """Probability of one of ``size`` equal scores below ``above`` others to be in the top k."""
     return np.asarray(np.clip((ks - above) / size, 0.0, 1.0))
 
 
-def means_at(cut: Cuts, scores: np.ndarray, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Expected mean of item values over the top k: ``(V, K)``.
+def items_that_count(
+    cut: Cuts, scores: np.ndarray, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores and codes of the items above the last cut's score, and the codes of those at it.
 
-    ``scores`` (n,) and ``codes`` (n,) stand in gallery order, an item's values are
-    ``values[:, code]`` (V, U). The group that straddles rank k contributes its mean.
+    ``scores`` (n,) and ``codes`` (n,) stand in gallery order.
     """
     last = cut.score[-1]
     better = np.flatnonzero(scores > last)  # fewer than the largest k
-    level = np.flatnonzero(scores == last)
-    return means_from_items(cut, scores[better], codes[better], codes[level], values)
+    return scores[better], codes[better], codes[np.flatnonzero(scores == last)]
 
 
 def means_from_items(
     cut: Cuts, scores: np.ndarray, codes: np.ndarray, level: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
-    """:func:`means_at` from the items that count, in any order.
+    """Expected mean of item values over the top k, ``(V, K)``, from the items that count, in any
+    order (:func:`items_that_count`); an item's values are ``values[:, code]`` (V, U).
 
-    ``scores`` (n,) and ``codes`` (n,) are those of the items above the last cut's score, ``level``
-    the codes of the items at it.
+    The group that straddles rank k contributes its mean.
     """
     # inside equal scores by label set, for the floating-point sum to be the same for any order
     codes = codes[np.lexsort((codes, -scores))]

@@ -67,3 +67,8 @@ def judge_labels(relevance: Relevance, code: int) -> tuple[np.ndarray, np.ndarra
     values[1] = shared / max(size, 1.0)
     values[2] = 2.0 * shared / np.maximum(sizes + size, 1.0)
     return shared > 0, values
+
+
+def gain_of_labels(relevance: Relevance, code: int) -> np.ndarray:
+    """What each label set is worth to a query of set ``code`` in nDCG, (U,): 2^|Q∩R| − 1."""
+    return np.asarray(2.0 ** (relevance.sets @ relevance.sets[code]) - 1)

@@ -249,6 +249,8 @@ def _counts(task: RankingTask, part: PerQuery, query: Items, gallery: Items) -> 
         counts["n_queries_with_pair"] = int((task.pair >= 0).sum())
     if part.blocks is not None:
         counts["n_blocks"] = len(np.unique(part.blocks))
+    if part.pair_rank is not None and not np.isnan(part.pair_rank).all():
+        counts["pair_rank_median"] = float(np.nanmedian(part.pair_rank))
     if "map" in part.values:
         counts["n_queries_without_relevant"] = int(np.isnan(part.values["map"]).sum())
     for role, items in (("query", query), ("gallery", gallery)):

@@ -47,7 +47,8 @@ def row_page(
         details=(
             ("Versions", record.versions), ("Hardware", record.hardware),
             ("Devices", record.devices), ("Digests", record.digests),
-            ("Timings (s)", {key: f"{value:.2f}" for key, value in record.timings.items()}),
+            ("Timings (s)", {key: f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+                             for key, value in record.timings.items()}),
             ("Memory (GiB)", {key: f"{value:.2f}" for key, value in record.memory.items()}),
         ),
         commands=command_lines(record),

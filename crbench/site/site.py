@@ -157,7 +157,7 @@ def _charts(board: Board) -> list[dict[str, Any]]:
         name = f"c-{sha256_json(list(board.key))[:8]}-{re.sub('[^a-z0-9]', '-', metric)}"
         drawn = (
             ("d", charts.by_direction(board, metric), "wide",
-             f"{title} by direction, %: mean and 95 % interval; chance dashed."),
+             f"{title} by direction, %: mean and 95 % interval; chance dashed, a ceiling dotted."),
             ("a", charts.asymmetry(board, metric), "",
              f"{title}, one way across the sensors against the other, ± sd over seeds. {same}"),
             *((of, charts.cost(board, metric, of), "",

@@ -40,6 +40,37 @@ def precision_at(order: Order, relevant: set[int], k: int) -> float:
     return sum(item in relevant for item in top) / len(top)
 
 
+def reciprocal_rank(order: Order, relevant: set[int]) -> float:
+    return 1 / next(rank for rank, item in enumerate(order, start=1) if item in relevant)
+
+
+def r_precision(order: Order, relevant: set[int]) -> float:
+    return sum(item in relevant for item in order[: len(relevant)]) / len(relevant)
+
+
+def map_at_r(order: Order, relevant: set[int]) -> float:
+    first = order[: len(relevant)]
+    return sum(
+        sum(item in relevant for item in first[:rank]) / rank
+        for rank in range(1, len(first) + 1)
+        if first[rank - 1] in relevant
+    ) / len(relevant)
+
+
+def dcg(gains: Sequence[float], k: int) -> float:
+    return sum(g / math.log2(1 + rank) for rank, g in enumerate(gains[:k], start=1))
+
+
+def ndcg(order: Order, gains: Sequence[float], k: int) -> float:
+    return dcg([gains[item] for item in order], k) / dcg(sorted(gains, reverse=True), k)
+
+
+WHOLE = {
+    "map": average_precision, "mrr": reciprocal_rank, "r_precision": r_precision,
+    "map_r": map_at_r,
+}  # fmt: skip
+
+
 def label_p(query: set[int], item: set[int]) -> float:
     return len(query & item) / len(item) if item else 0.0
 
@@ -84,7 +115,6 @@ def reference(
     groups: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> dict[str, float | None]:
     """All metrics of one direction from a score matrix, by enumeration."""
-    aps: list[float] = []
     columns: dict[str, list[float]] = {}
 
     def add(name: str, value: float) -> None:
@@ -98,10 +128,14 @@ def reference(
         wanted = query_sets[q]
         items = [gallery_sets[g] for g in kept]
         relevant = {i for i, item in enumerate(items) if item & wanted}
+        gains = [2.0 ** len(item & wanted) - 1 for item in items]
         if relevant:
-            aps.append(expectation(s, lambda o, r=relevant: average_precision(o, r)))
+            for name, of in WHOLE.items():
+                add(name, expectation(s, lambda o, r=relevant, of=of: of(o, r)))
         for k in ks:
             add(f"p@{k}", expectation(s, lambda o, r=relevant, k=k: precision_at(o, r, k)))
+            if relevant:
+                add(f"ndcg@{k}", expectation(s, lambda o, g=gains, k=k: ndcg(o, g, k)))
             for name, of in (("label_p", label_p), ("label_r", label_r), ("f1_item", f1)):
                 v = [of(wanted, item) for item in items]
                 add(f"{name}@{k}", expectation(s, lambda o, v=v, k=k: mean_at(o, v, k)))
@@ -109,11 +143,12 @@ def reference(
             add(f"f1_query@{k}", pair)
         if not exclude_self:  # a pair of the query's own group is not among those kept
             own = [i for i, g in enumerate(kept) if gallery_ids[g] == query_ids[q]]
-            for k in (1, 5):
+            for k in (1, 5, 10):
                 if own:
                     add(f"pair_r@{k}", expectation(s, lambda o, i=own[0], k=k: i in o[:k]))
     result: dict[str, float | None] = {n: math.fsum(v) / len(v) for n, v in columns.items()}
-    result["map"] = math.fsum(aps) / len(aps) if aps else None
+    for name in (*WHOLE, *(f"ndcg@{k}" for k in ks)):
+        result.setdefault(name, None)
     for k in ks:
         p, r = result[f"label_p@{k}"], result[f"label_r@{k}"]
         assert p is not None and r is not None

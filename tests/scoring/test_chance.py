@@ -7,6 +7,8 @@ import pytest
 from small_sets import KS, ids_of, make, pairs, score, values
 
 from crbench.scoring import Items, score_directions
+from crbench.scoring.chance import expected_map_r
+from crbench.scoring.ranking import reciprocal_first
 from crbench.words import DIRECTIONS
 
 
@@ -79,3 +81,20 @@ def test_chance_by_place_is_the_mean_of_many_random_rankings() -> None:
                 totals["map"].append((hits * order).sum(axis=1).mean() / near.sum())
         for name, means in totals.items():
             assert chance[direction][name] == pytest.approx(np.mean(means), abs=1e-3), name
+
+
+def test_chance_of_the_first_and_of_the_first_r_is_the_mean_of_random_rankings() -> None:
+    rng, n, m = np.random.default_rng(1), 30, 6
+    ranks = np.sort(rng.random((40_000, n)).argsort(axis=1)[:, :m] + 1, axis=1)
+    inside = ranks <= m
+    drawn = {
+        "mrr": 1 / ranks[:, 0],
+        "map_r": (np.arange(1, m + 1) / ranks * inside).sum(axis=1) / m,
+    }
+    harmonic = (1 / np.arange(1, m + 1)).sum()
+    for name, value in (
+        ("mrr", reciprocal_first(0, n, m)),
+        ("map_r", expected_map_r(n, m, harmonic)),
+    ):
+        error = drawn[name].std() / np.sqrt(40_000)
+        assert abs(drawn[name].mean() - value) < 5 * error, name

@@ -64,7 +64,7 @@ def test_one_point_is_collapsed() -> None:
 def test_a_narrow_space_is_marked_and_not_called_collapsed() -> None:
     """One direction with most of the variance, or all items close to one another."""
     line = spread(7)
-    line[:, 0] *= 40
+    line[:, 0] *= 60
     reason = health(all_directions(spread(0), line))["narrow_reason"]
     assert reason.startswith("bb query") and "first_component" in reason
     close = spread(8) + 4

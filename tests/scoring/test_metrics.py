@@ -73,7 +73,7 @@ def test_a_monotone_map_of_the_scores_changes_no_bit(seed: int, kind: str, steps
         found = empty_values(task)
         with workers(1) as run:
             tied = rank_rows(task, np.arange(40), values_of[levels], found, run)
-        arrays = (found.ap, found.precision, found.items, found.pair)
+        arrays = (found.whole, found.precision, found.gain, found.items, found.pair)
         seen.add((tied, b"".join(x.tobytes() for x in arrays)))
     assert len(seen) == 1
 
@@ -116,9 +116,9 @@ def test_pair_recall_is_null_where_queries_and_gallery_are_disjoint() -> None:
         label_kind="none",
     )
     null = {"value": None, "low": None, "high": None}
-    assert result["scores"]["ab"] == {"pair_r@1": null, "pair_r@5": null}
+    assert result["scores"]["ab"] == {f"pair_r@{k}": null for k in (1, 5, 10)}
     assert result["scores"]["aa"] == {}
-    assert result["chance"]["ab"] == {"pair_r@1": None, "pair_r@5": None}
+    assert result["chance"]["ab"] == {f"pair_r@{k}": None for k in (1, 5, 10)}
     text(result)
 
 

@@ -18,6 +18,15 @@ rows = st.lists(
 )
 
 
+def whole(ascending: np.ndarray, hits: np.ndarray) -> tuple[float, ...]:
+    """AP, reciprocal rank, R-precision and MAP@R of a sorted row."""
+    return ranking.whole_list(ranking.find_hits(ascending, hits, ranking.repeats(ascending)))
+
+
+def average_precision(ascending: np.ndarray, hits: np.ndarray) -> float:
+    return whole(ascending, hits)[0]
+
+
 def sorted_row(scores: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(scores), np.sort(scores[relevant])
 
@@ -32,17 +41,15 @@ def test_expectations_equal_the_mean_over_all_permutations(row: list) -> None:
     ascending, hits = sorted_row(scores, relevant)
     wanted = set(np.flatnonzero(relevant).tolist())
     cut = ranking.cuts(ascending, KS)
-    ap = ranking.average_precision(ascending, hits)
     if wanted:
-        expected = oracle.expectation(
-            scores.tolist(), lambda o: oracle.average_precision(o, wanted)
-        )
-        assert ap == pytest.approx(expected, abs=1e-12)
-    else:
-        assert np.isnan(ap)
+        for value, of in zip(whole(ascending, hits), oracle.WHOLE.values(), strict=True):
+            expected = oracle.expectation(scores.tolist(), lambda o, of=of: of(o, wanted))
+            assert value == pytest.approx(expected, abs=1e-12)
     precision = ranking.precision_at(cut, hits)
-    means = ranking.means_at(cut, scores, codes, table)
-    pair = ranking.recall_of_one(ascending, scores[0], KS)
+    means = ranking.means_from_items(cut, *ranking.items_that_count(cut, scores, codes), table)
+    pair = ranking.pair_values(*ranking.counts_of_one(ascending, scores[0]), KS)
+    rank = oracle.expectation(scores.tolist(), lambda o: o.index(0) + 1)
+    assert pair[-1] == pytest.approx(rank, abs=1e-12)
     for j, k in enumerate(KS):
         for found, value in (
             (precision[j], lambda o, k=k: oracle.precision_at(o, wanted, k)),
@@ -63,10 +70,11 @@ def test_values_do_not_depend_on_scale_by_powers_of_two_or_on_order(row, power, 
         ascending, hits = sorted_row(scores, relevant)
         cut = ranking.cuts(ascending, KS)
         table = np.array([[0.1, 1 / 3, 1.0]])
+        counted = ranking.items_that_count(cut, scores, codes)
         parts = [
-            np.array([ranking.average_precision(ascending, hits)]),
+            np.array(whole(ascending, hits) if len(hits) else []),
             ranking.precision_at(cut, hits),
-            ranking.means_at(cut, scores, codes, table),
+            ranking.means_from_items(cut, *counted, table),
         ]
         return b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
 
@@ -84,14 +92,18 @@ def test_equals_scikit_learn_and_pytrec_eval_without_ties(n: int) -> None:
         relevant = rng.random(n) < share
         relevant[rng.integers(n)] = True
         ascending, hits = sorted_row(scores, relevant)
-        ap = ranking.average_precision(ascending, hits)
+        ap = average_precision(ascending, hits)
         assert ap == pytest.approx(average_precision_score(relevant, scores), abs=1e-9)
         names = [f"d{i}" for i in range(n)]
         judge = pytrec_eval.RelevanceEvaluator(
-            {"q": {d: int(r) for d, r in zip(names, relevant, strict=True)}}, {"map", "P.5,20"}
+            {"q": {d: int(r) for d, r in zip(names, relevant, strict=True)}},
+            {"map", "P.5,20", "recip_rank", "Rprec"},
         )
         theirs = judge.evaluate({"q": dict(zip(names, scores.tolist(), strict=True))})["q"]
         assert ap == pytest.approx(theirs["map"], abs=1e-9)
+        _, first, at_r, _ = whole(ascending, hits)
+        assert first == pytest.approx(theirs["recip_rank"], abs=1e-9)
+        assert at_r == pytest.approx(theirs["Rprec"], abs=1e-9)
         at = ranking.precision_at(ranking.cuts(ascending, np.array([5, 20])), hits)
         assert at[0] * min(5, n) / 5 == pytest.approx(theirs["P_5"], abs=1e-9)
         assert at[1] * min(20, n) / 20 == pytest.approx(theirs["P_20"], abs=1e-9)
@@ -101,7 +113,7 @@ def test_equals_scikit_learn_and_pytrec_eval_without_ties(n: int) -> None:
 def test_constant_scores_give_chance(n: int, m: int) -> None:
     scores = np.zeros(n, np.float32)
     harmonic = (1.0 / np.arange(1, n + 1)).sum()
-    found = ranking.average_precision(scores, scores[:m])
+    found = average_precision(scores, scores[:m])
     assert found == pytest.approx(chance_ap(n, m, harmonic), abs=1e-12)
     if m == n:
         assert found == pytest.approx(1.0, abs=1e-12)
@@ -122,17 +134,17 @@ def test_perfect_scores_give_one_and_worst_scores_the_least() -> None:
     relevant = np.arange(40) < 10
     scores = relevant.astype(np.float32)  # two levels, tied inside
     ascending, hits = sorted_row(scores, relevant)
-    assert ranking.average_precision(ascending, hits) == pytest.approx(1.0, abs=1e-15)
+    assert average_precision(ascending, hits) == pytest.approx(1.0, abs=1e-15)
     ascending, hits = sorted_row(-scores, relevant)
     least = average_precision_score(relevant, np.concatenate([np.arange(10), np.arange(10, 40)]))
-    assert least - 1e-9 < ranking.average_precision(ascending, hits) < 0.25
+    assert least - 1e-9 < average_precision(ascending, hits) < 0.25
 
 
 def test_negative_scores_count_like_positive_ones() -> None:
     scores = np.array([-0.1, -0.2, -0.3, -0.4], np.float32)
     relevant = np.array([True, False, True, False])
     ascending, hits = sorted_row(scores, relevant)
-    assert ranking.average_precision(ascending, hits) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(ascending, hits) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_tied_scores_are_counted() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from crbench.data.sources.synthetic.grounds import ENDMEMBERS, GROUNDS, spectra
 
 _Array = np.ndarray
-_HAZE = np.array([1.0, 0.8, 0.55, 0.35, 0.28, 0.2, 0.16, 0.12, 0.1, 0.08, 0.03, 0.02])
+HAZE = np.array([1.0, 0.8, 0.55, 0.35, 0.28, 0.2, 0.16, 0.12, 0.1, 0.08, 0.03, 0.02])
 
 
 @dataclass
@@ -61,7 +61,7 @@ def _turned(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
     return cos * (u - 0.5) - sin * (v - 0.5), sin * (u - 0.5) + cos * (v - 0.5)
 
 
-def _cells(rng: np.random.Generator, side: int, n: int) -> _Array:
+def field_cells(rng: np.random.Generator, side: int, n: int) -> _Array:
     """(side, side) index of the nearest of n seeds in a turned box metric: field parcels."""
     x, y = _turned(rng, side)
     seeds = rng.uniform(-0.6, 0.6, (n, 2)).astype(np.float32)
@@ -93,10 +93,10 @@ def _block(rng: np.random.Generator, side: int, area: float) -> _Array:
     )
 
 
-_OVERLAYS = {"blob": _blob, "band": _band, "grid": _block}
+OVERLAYS = {"blob": _blob, "band": _band, "grid": _block}
 
 
-def _relief(rng: np.random.Generator, side: int, ground: str) -> _Array:
+def ground_relief(rng: np.random.Generator, side: int, ground: str) -> _Array:
     """Relative texture of one ground, (side, side), mean about 0."""
     kind = GROUNDS[ground]
     relief = kind.rough * smooth(rng, side, kind.grain)
@@ -129,7 +129,7 @@ def draw_scene(rng: np.random.Generator, side: int, grounds: list[str], main: st
     owner[: len(fields)] = fields
     if main is not None and GROUNDS[main].form == "field":
         owner = np.where(rng.random(parcels) < rng.uniform(0.6, 1.0), grounds.index(main), owner)
-    cells = _cells(rng, side, parcels)
+    cells = field_cells(rng, side, parcels)
     label = owner[cells]
     for k, name in enumerate(grounds):
         form = GROUNDS[name].form
@@ -139,11 +139,11 @@ def draw_scene(rng: np.random.Generator, side: int, grounds: list[str], main: st
             area = rng.uniform(0.12, 0.4)
         else:
             area = rng.uniform(0.1, 0.22) if form == "band" else rng.uniform(0.55, 0.98)
-        label = np.where(_OVERLAYS[form](rng, side, area), k, label)
+        label = np.where(OVERLAYS[form](rng, side, area), k, label)
     growth = rng.uniform(-1, 1, parcels).astype(np.float32)[cells]
     relief = np.zeros((side, side), dtype=np.float32)
     for k in np.flatnonzero(np.bincount(label.ravel())).tolist():
-        relief = np.where(label == k, _relief(rng, side, grounds[k]), relief)
+        relief = np.where(label == k, ground_relief(rng, side, grounds[k]), relief)
     return Scene(list(grounds), label.ravel(), growth.ravel(), relief.ravel(), side)
 
 
@@ -156,7 +156,7 @@ def optical(rng: np.random.Generator, scene: Scene, bands: _Array, noise: float)
     whole, single = rng.standard_normal((len(names), 1)), rng.standard_normal((len(names), 12))
     cast = np.exp(0.05 * whole + 0.03 * single)
     light = np.exp(0.08 * rng.standard_normal())
-    haze = 200 * rng.random() ** 2 * _HAZE
+    haze = 200 * rng.random() ** 2 * HAZE
     table = (spectra(names) * cast * light + haze) @ bands
     swing = (np.array(ENDMEMBERS["leaf"]) - np.array(ENDMEMBERS["soil"])) * light @ bands
     reach = np.array([GROUNDS[name].growth for name in names], dtype=np.float32)

@@ -16,10 +16,11 @@ from crbench.data.sources import Block, Source
 from crbench.data.sources.raw import numbered
 from crbench.data.sources.synthetic.grounds import GROUNDS, S2_BANDS, TWIN_CLASSES, TwinClasses
 from crbench.data.sources.synthetic.scene import Scene, backscatter, block_mean, draw_scene, optical
+from crbench.data.sources.synthetic.second import read_second, second_table
 from crbench.errors import UserError, unknown
 from crbench.seeds import derive
 
-_GENERATOR = 1  # stands in the cards; raised with every change of what a seed gives
+_GENERATORS = (1, 2)  # stand in the cards; raised with what a seed gives; 2 is in second.py
 _LEAST_AREA = 0.05  # a class covering less of a multi-label scene is not among its labels
 # Band name on the card → S2 bands averaged for it, and grey levels per unit of reflectance.
 _OPTICAL = {
@@ -49,13 +50,16 @@ class _TwinTable(Strict):
 
 def open_twin(card: DatasetCard, source_dir: Path | None) -> Source:
     """The twin described by ``card.source``; ``source_dir`` is not needed and not looked at."""
-    table = parse(_TwinTable, card.source, where=f"{card.name}, [source]")
-    if table.generator != _GENERATOR:
+    generator = card.source.get("generator")
+    if generator not in _GENERATORS:
         raise UserError(
-            f"the card asks for generator {table.generator}, this version has {_GENERATOR}",
+            f"the card asks for generator {generator}, this version has 1 and 2",
             where=f"{card.name}, source.generator",
             fix="take the card that ships with this version",
         )
+    if generator == 2:
+        return _open_second(card)
+    table = parse(_TwinTable, card.source, where=f"{card.name}, [source]")
     if table.world not in TWIN_CLASSES:
         raise unknown("world", table.world, TWIN_CLASSES, where=f"{card.name}, source.world")
     world = TWIN_CLASSES[table.world]
@@ -76,7 +80,21 @@ def open_twin(card: DatasetCard, source_dir: Path | None) -> Source:
         split=np.repeat(list(table.splits), counts).tolist(),
         read=read,
         description=f"synthetic scenes, world {table.world}, seed {table.seed}",
-        fingerprint=f"twin {_GENERATOR} {table.world} {table.seed}",
+        fingerprint=f"twin 1 {table.world} {table.seed}",
+        rows_per_block=max(1, 2**22 // (max(card.a.size) ** 2 * 16)),
+    )
+
+
+def _open_second(card: DatasetCard) -> Source:
+    """A twin of generator 2."""
+    table, ratio = second_table(card), _ratio(card)
+    counts = list(table.splits.values())
+    return Source(
+        ids=numbered(card.name, sum(counts)),
+        split=np.repeat(list(table.splits), counts).tolist(),
+        read=read_second(card, ratio, _digital, _mixing),
+        description=f"synthetic scenes, generator 2, world {table.world}, seed {table.seed}",
+        fingerprint=f"twin 2 {table.world} {table.seed}",
         rows_per_block=max(1, 2**22 // (max(card.a.size) ** 2 * 16)),
     )
 
@@ -159,15 +177,25 @@ def _sense(
         else:
             pixels = 10 * np.log10(np.maximum(intensity, 1e-5))
     else:
-        bands = np.zeros((len(S2_BANDS), len(card.bands)))
-        for k, band in enumerate(card.bands):
-            if band not in _OPTICAL:
-                raise unknown("band", band, [*_OPTICAL, "VV", "VH"], where=f"bands of {card.name}")
-            names, gain = _OPTICAL[band]
-            bands[[S2_BANDS.index(name) for name in names], k] = gain / len(names)
-        gain = float(bands.sum(0).mean())
+        bands, gain = _mixing(card)
         pixels = optical(rng, scene, bands, table.noise * gain)
         pixels = block_mean(pixels, scene.side, ratio)
+    return _digital(card, pixels)
+
+
+def _mixing(card: ModalityCard) -> tuple[np.ndarray, float]:
+    """Weights (12, C) of Sentinel-2's bands in an optical card's, and their mean gain."""
+    bands = np.zeros((len(S2_BANDS), len(card.bands)))
+    for k, band in enumerate(card.bands):
+        if band not in _OPTICAL:
+            raise unknown("band", band, [*_OPTICAL, "VV", "VH"], where=f"bands of {card.name}")
+        names, gain = _OPTICAL[band]
+        bands[[S2_BANDS.index(name) for name in names], k] = gain / len(names)
+    return bands, float(bands.sum(0).mean())
+
+
+def _digital(card: ModalityCard, pixels: np.ndarray) -> np.ndarray:
+    """Pixels (C, P) as the card stores them, (C, H, W)."""
     dtype = np.dtype(card.dtype)
     if dtype.kind == "u":
         pixels = np.clip(np.rint(pixels), 0, np.iinfo(dtype).max)
