@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,10 @@ STATISTICS = ("mean", "std")  # per band, attributes of /a and /b
 EXTENT = ("min", "max", "invalid")  # beside them; caches made before them have none
 # What h5py, json and numpy raise on bytes that are not what they were.
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+# A file of the stacked BEN-14K, which is another set than ben-14k (sources/bigearthnet/stacked.py).
+STACKED_FILE = re.compile(
+    r"(?:[^/]+/)*BigEarthNet-(?P<sensor>S[12])/(?P<split>train|validation|test)/(?P<patch>[^/]+)\.tif"
+)
 _REBUILD = "build it again: crbench cache build {card} --force"
 
 
@@ -155,6 +161,8 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
     except PermissionError as error:
         raise UserError("cannot read this cache: permission denied", where=path) from error
     except HDF5_ERRORS as error:
+        if is_stacked_zip(path):
+            raise stacked_set(path) from error
         raise UserError(
             f"this file is damaged or no cache ({brief(error)})",
             where=path,
@@ -164,6 +172,25 @@ def open_cache(path: str | os.PathLike[str], card: DatasetCard | None = None) ->
         check_bands(cache, card)
         cache.card = card
     return cache
+
+
+def is_stacked_zip(path: Path) -> bool:
+    """Whether a file is the zip in which the stacked BEN-14K is passed around."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(STACKED_FILE.fullmatch(name) for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError):
+        return False
+
+
+def stacked_set(path: Path) -> UserError:
+    """What a command says that was given the stacked BEN-14K for something else."""
+    return UserError(
+        "this is the stacked BEN-14K of ten bands (card ben-14k-10), not the 14,832 patches of "
+        "ben-14k, and no cache",
+        where=path,
+        fix=f"crbench cache build ben-14k-10 --source {path}",
+    )
 
 
 def brief(error: Exception) -> str:

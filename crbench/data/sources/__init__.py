@@ -24,6 +24,7 @@ _BUILT_IN = {
     "landsat7": "crbench.data.sources.landsat7:open_landsat7",
     "eurosat-wald": "crbench.data.sources.eurosat_wald:open_eurosat_wald",
     "ben14k": "crbench.data.sources.bigearthnet.source:open_bigearthnet",
+    "ben14k-10": "crbench.data.sources.bigearthnet.stacked:open_stacked",
     "cbrsir-vs": "crbench.data.sources.user.folders:open_folders",
     "dsrsid": "crbench.data.sources.user.hdf5:open_hdf5_pairs",
     "hdf5": "crbench.data.sources.user.hdf5:open_hdf5_pairs",

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from crbench.cards import DatasetCard
+from crbench.data.cache.reading import is_stacked_zip, stacked_set
 from crbench.data.sources.bigearthnet.members import S1_NAME, S2_NAME, canonical
 from crbench.data.sources.raw import damage_named, how_to_get, named_source
 from crbench.errors import UserError, needs
@@ -91,7 +92,12 @@ def find_layout(card: DatasetCard, source_dir: Path | None) -> Layout | list[Pat
     """
     source = named_source(card, source_dir)
     if source.is_file():
+        if is_stacked_zip(source):
+            raise stacked_set(source)
         return [source]
+    for folder in (source, *_children(source)):
+        if next(folder.glob("BigEarthNet-S2/train/*.tif"), None):
+            raise stacked_set(folder)
     layouts = {
         folder: layout
         for folder in (source, *_children(source))
@@ -106,6 +112,8 @@ def find_layout(card: DatasetCard, source_dir: Path | None) -> Layout | list[Pat
         )
     if layouts:
         return next(iter(layouts.values()))
+    if stacked := next(filter(is_stacked_zip, sorted(source.glob("*.zip"))), None):
+        raise stacked_set(stacked)
     files = sorted(path for path in source.iterdir() if path.name.endswith(_ARCHIVES))
     if files:
         return files

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from crbench.cards import ModalityCard
-from crbench.data.sources.raw import damage_named
+from crbench.data.sources.raw import damage_named, shape_in_words
 from crbench.errors import UserError
 
 # Sides of a modality's image over those of a band: 10, 20 and 60 m ground in one patch.
@@ -61,6 +61,28 @@ def band(raw: bytes, name: str, modality: ModalityCard, *, where: str) -> np.nda
             fix="take the archives as they are published",
         )
     return np.asarray(pixels)
+
+
+def stack(raw: bytes, modality: ModalityCard, *, where: str) -> np.ndarray:
+    """All layers of a GeoTIFF, (C, H, W), which must be as many, as large and of the type that the
+    card says; values are never cast."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    with (
+        damage_named("not a readable GeoTIFF", where, RasterioError, ValueError, IndexError),
+        rasterio.MemoryFile(raw) as memory,
+        memory.open(driver="GTiff") as file,
+    ):
+        have = (file.count, *file.shape), file.dtypes[0]
+        wanted = (len(modality.bands), *modality.size), modality.dtype
+        if have != wanted:
+            raise UserError(
+                f"the patch is {shape_in_words(*have)}, expected {shape_in_words(*wanted)}",
+                where=where,
+                fix="take the archive as it is passed around",
+            )
+        return np.asarray(file.read())
 
 
 def to_common_size(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
