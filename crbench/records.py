@@ -155,6 +155,7 @@ class Record(Strict):
     serves: dict[Direction, Serves]
     scores: dict[Direction, dict[str, Value]]
     chance: dict[Direction, dict[str, float | None]]
+    trained_on: DatasetEntry | None = None  # None: on the dataset that was scored
     # of synthetic sets whose factors are known: see evaluation/ceiling.py
     ceiling: dict[Direction, dict[str, float | None]] | None = None
     per_class: dict[Direction, dict[str, dict[str, float | None]]]

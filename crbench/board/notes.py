@@ -106,7 +106,8 @@ def board_notes(
         )
         lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
     if any("near collapse" in mark for row in rows for mark in row.marks):
-        reasons = sorted({str(r.health.get("narrow_reason") or "") for r in records} - {""})
+        reasons_of = [r.health.get("narrow_reason") for r in records if r.method.kind != "floor"]
+        reasons = sorted({str(reason) for reason in reasons_of if reason})
         lines.append("near collapse: little of the space is used. " + "; ".join(reasons))
     if any("unfinished" in mark for row in rows for mark in row.marks):
         lines.append("unfinished: training stopped before its last planned epoch.")

@@ -41,8 +41,9 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     return [record for _, record in by_file]
 
 
-# method, scale, digest of its card, planned epochs, bands in use, index that searched
-RowKey = tuple[str, str, str, int, str, str, str]
+# method, scale, digest of its card, planned epochs, bands in use, index that searched, weights that
+# were scored, set that it was trained on if another
+RowKey = tuple[str, str, str, int, str, str, str, str]
 
 
 def boards(records: Sequence[Record]) -> list[Board]:
@@ -89,7 +90,8 @@ def _rows(records: list[Record]) -> list[Row]:
     for record in records:  # in order of creation: a later run of the same seed replaces
         method, training = record.method, record.training
         index = str(record.approximate.kind) if record.approximate is not None else "exact"
-        how = (_planned(record) or 0, _bands(record), index, kept(record))
+        on = record.trained_on.cache_digest if record.trained_on else ""
+        how = (_planned(record) or 0, _bands(record), index, kept(record), on)
         key = (method.name, method.scale, method.digest, *how)
         groups.setdefault(key, {})[training.seed if training else 0] = record
     labels = _labels({key: next(iter(runs.values())) for key, runs in groups.items()})
@@ -150,6 +152,7 @@ def _labels(firsts: dict[RowKey, Record]) -> dict[Any, str]:
             _bands(record),
             f"approximate, {record.approximate.kind}" if record.approximate is not None else "",
             kept(record) if kept(record) != "last" else "",
+            f"trained on {record.trained_on.title}" if record.trained_on else "",
         ]
         differences = ", ".join(filter(None, extra))
         labels[key] = record.method.title + (f" ({differences})" if differences else "")
@@ -182,7 +185,8 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
     marks += [notes.approximate_mark(runs)] if runs[0].approximate is not None else []
     if collapsed := sum(run.collapsed for run in runs):
         marks.append(f"collapsed ({collapsed} of {len(runs)})")
-    if narrow := sum(bool(run.health.get("narrow_reason")) for run in runs):
+    narrow = sum(bool(run.health.get("narrow_reason")) for run in runs)
+    if narrow and runs[0].method.kind != "floor":
         marks.append(f"near collapse ({narrow} of {len(runs)})")
     trainings = [run.training for run in runs if run.training]
     if unfinished := [training for training in trainings if not training.finished]:

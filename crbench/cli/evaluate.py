@@ -37,6 +37,9 @@ def evaluate_command(
     out: Path | None = typer.Option(None, help="Record file instead of the usual place."),
     device: opt.Device = "auto",
     grid: Path | None = typer.Option(None, help="Also write a PNG of retrievals there."),
+    on: str | None = typer.Option(
+        None, metavar="CARD", help="Score a run on this dataset instead of its own."
+    ),
     approximate: str | None = typer.Option(
         None,
         metavar="ivf|hnsw",
@@ -63,7 +66,13 @@ def evaluate_command(
         "quiet": quiet or as_json,
     }
     if compare:
-        alone = {"--name": name, "--grid": grid, "--approximate": approximate, "--probe": probe}
+        alone = {
+            "--on": on,
+            "--name": name,
+            "--grid": grid,
+            "--approximate": approximate,
+            "--probe": probe,
+        }
         opt.refuse_options(alone, "does not go with --compare", fix="leave one of them out")
         _compare(paths, compare, shared, as_json)
         return
@@ -81,9 +90,20 @@ def evaluate_command(
         raise UserError("a grid is drawn of a run", where=run, fix="leave out --grid")
     scored: list[Any] = []  # the run, opened, for its grid
     with joined() as ranks:
-        more: dict[str, Any] = {"approximate": approximate, "weights": weights, "probe": probe}
+        more: dict[str, Any] = {
+            "approximate": approximate,
+            "weights": weights,
+            "probe": probe,
+            "on": on,
+        }
         record = run_evaluate(
-            run, name=name, ranks=ranks, then=scored.append, time_query=True, **shared, **more
+            run,
+            name=name,
+            ranks=ranks,
+            then=scored.append,
+            time_query=True,
+            **shared,
+            **more,
         )
     if not ranks.first:
         return

@@ -50,6 +50,7 @@ def evaluate(
     ranks: Ranks | None = None,
     quiet: bool = False,
     weights: str = "last",
+    on: str | None = None,
     then: Callable[[EvaluatedRun], object] | None = None,
 ) -> Record:
     """Score a finished run, or a file of embeddings, and write the record.
@@ -60,12 +61,16 @@ def evaluate(
     ``probe`` adds a linear classifier as a supervised reference, ``time_query`` how long one query
     takes. Of several ``ranks`` the first
     embeds and writes, and all return the record. ``weights`` of a run are the last or the best.
+    ``on`` scores a run on another card's set, as it was normalised in training.
     ``then`` is called with the run as it was opened, its record and its embeddings.
     """
     ranks = ranks or Ranks()
     scoring_on = _scoring_device(device, ranks)
     _check_index(approximate, ranks)
-    scorable = open_scorable(path, dataset=dataset, name=name, cache=cache, weights=weights)
+    if probe and on is not None:
+        raise UserError("a linear probe is trained on the run's own set", where="--probe",
+                        fix="leave out --probe or --on")  # fmt: skip
+    scorable = open_scorable(path, dataset=dataset, name=name, cache=cache, weights=weights, on=on)
     data = scorable.cache
     key = pick_protocol(data, protocol)
     chosen = data.card.protocols[key]

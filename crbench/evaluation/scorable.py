@@ -30,7 +30,7 @@ from crbench.models.registry import build_method
 from crbench.records import DatasetEntry, MethodEntry, ProtocolEntry, TrainingEntry
 from crbench.run.devices import Ranks, pick_device
 from crbench.run.folder import RunInfo
-from crbench.run.opened import OpenedRun, band_counts, open_dataset, open_run
+from crbench.run.opened import OpenedRun, band_counts, open_dataset, open_run, open_run_on
 from crbench.scoring import Items
 from crbench.scoring.protocol import Arrays
 from crbench.scoring.search import Gallery, scale_rows
@@ -45,7 +45,7 @@ class ScorableRun(OpenedRun):
     @property
     def record_path(self) -> Path:
         """``record`` in the run's folder: where its record goes, without the ending."""
-        return self.path / "record"
+        return self.folder.record.with_suffix("")
 
     def embed(self, device: str, ranks: Ranks, quiet: bool) -> Embeddings:
         """The run's embeddings, made where they are not there yet, checked, on every rank."""
@@ -54,6 +54,20 @@ class ScorableRun(OpenedRun):
         ranks.wait("waiting for the embeddings")
         return read_embeddings(self.folder.embeddings, self.cache.ids)
 
+    def _trained_on(self) -> DatasetEntry | None:
+        """The set of the training, where the run is scored on another one."""
+        if not self.folder.on:
+            return None
+        info, card = self.info, self.info.dataset_card
+        keys = ("name", "title", "synthetic", "note", "scale")
+        return DatasetEntry(
+            card_digest=card.digest,
+            cache_digest=info.cache_digest,
+            card=card.to_dict(),
+            sizes={" + ".join(card.train_splits): info.n_train},
+            **{key: getattr(card, key) for key in keys},
+        )
+
     def entries(self, vectors: Embeddings) -> dict[str, Any]:
         """From run.json and the files of the run."""
         folder, info, card = self.folder, self.info, self.info.method_card
@@ -61,6 +75,7 @@ class ScorableRun(OpenedRun):
         return {
             "run": f"{card.name}-{card.scale}-seed{info.seed}",
             "method": MethodEntry(card=info.method, **{key: getattr(card, key) for key in keys}),
+            "trained_on": self._trained_on(),
             "training": _training_entry(
                 info, build_method(card, band_counts(info.dataset_card)), folder.which
             ),
@@ -141,11 +156,12 @@ def open_scorable(
     name: str | None = None,
     cache: str | Path | None = None,
     weights: str = "last",
+    on: str | None = None,
 ) -> Scorable:
     """The run or the file at ``path``, and the cache to score it on.
 
-    A run brings its dataset with it; a file needs ``dataset``, the name or path of a card, and may
-    go by a ``name``.
+    A run brings its dataset with it, unless it is scored ``on`` another card's; a file needs
+    ``dataset``, the name or path of a card, and may go by a ``name``.
     """
     path = Path(path)
     if path.is_dir() or not path.suffix:
@@ -153,7 +169,11 @@ def open_scorable(
             if value is not None:
                 raise UserError(f"{option} is for files of embeddings: a run brings its own",
                                 where=path, fix=f"leave {option} out")  # fmt: skip
+        if on is not None:
+            return ScorableRun(**vars(open_run_on(path, on, cache=cache, weights=weights)))
         return ScorableRun(**vars(open_run(path, cache=cache, weights=weights)))
+    if on is not None:
+        raise UserError("--on is for runs", where=path, fix="name a file's dataset by --dataset")
     if not path.is_file():
         raise UserError("no such run or file of embeddings", where=path, fix="check the path")
     if weights != "last":

@@ -8,7 +8,7 @@
     checkpoint-<step>.pt      older ones, with --keep-last
     weights.safetensors       what embeds
     weights-best.safetensors  those of the best epoch on the validation split, with --keep-best
-    embeddings.h5             every view of both modalities
+    embeddings.h5             every view of both modalities; -on-<dataset> of another set
     index/                    the vectors that `crbench search` looks through, one file a view
     record.json               the scores
 """
@@ -94,29 +94,33 @@ class RunInfo(Strict):
 
 
 class _Place:
-    """A file of a run's folder; ``{}`` in its name says which weights it is made from."""
+    """A file of a run's folder; ``{}`` in its name says which weights it is made from, ``{on}``
+    which other set than the run's own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
-        return run.path / self.name.format("" if run.which == "last" else f"-{run.which}")
+        which = "" if run.which == "last" else f"-{run.which}"
+        return run.path / self.name.format(which, on=f"-on-{run.on}" if run.on else "")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run; reading checks that it is one. ``which`` weights are meant: last or best."""
+    """Paths of a run; reading checks that it is one. ``which`` weights are meant: last or best;
+    ``on``: another dataset than its own, that is embedded and scored."""
 
     path: Path
     which: str = "last"
+    on: str = ""
 
     info_path = _Place("run.json")
     metrics = _Place("metrics.jsonl")
     checkpoint = _Place("checkpoint.pt")
     weights = _Place("weights{}.safetensors")
-    embeddings = _Place("embeddings{}.h5")
-    index = _Place("index{}")
-    record = _Place("record.json")
+    embeddings = _Place("embeddings{}{on}.h5")
+    index = _Place("index{}{on}")
+    record = _Place("record{on}.json")
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the weights that are there, by ``"last"`` and ``"best"``."""

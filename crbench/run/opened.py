@@ -74,6 +74,48 @@ def open_run(
     return OpenedRun(folder, info, data)
 
 
+def open_run_on(
+    path: str | os.PathLike[str],
+    dataset: str,
+    *,
+    cache: str | Path | None = None,
+    weights: str = "last",
+) -> OpenedRun:
+    """Open a finished run to be scored on another ``dataset``: the same bands, found by name, in
+    the same units, normalised by the statistics of the training.
+
+    UserError where a band is missing, units differ, or the run tells no statistics.
+    """
+    folder = RunFolder(Path(path), weights)
+    info = folder.finished()
+    if not info.statistics:
+        raise UserError(
+            "this run does not say how its images were normalised",
+            where=folder.info_path,
+            fix="train it again with this version",
+        )
+    data = open_dataset(dataset, cache)
+    for which in MODALITIES:
+        mine, theirs = info.dataset_card.modality(which), data.card.modality(which)
+        if missing := [band for band in mine.used if band not in theirs.bands]:
+            raise UserError(
+                f"the run sees {mine.name} {', '.join(mine.used)}; {data.card.name} has no "
+                f"{', '.join(missing)} in {which} ({theirs.name}: {', '.join(theirs.bands)})",
+                where="--on",
+                fix="choose a dataset with these bands",
+            )
+        if mine.units != theirs.units:
+            raise UserError(
+                f"the run was trained on {which} in '{mine.units}', {data.card.name} holds "
+                f"'{theirs.units}'",
+                where="--on",
+                fix="choose a dataset in the same units",
+            )
+    data.card = data.card.with_bands(f"{m}={','.join(bands)}" for m, bands in info.bands.items())
+    data.normalised_by = info.statistics
+    return OpenedRun(RunFolder(Path(path), weights, data.card.name), info, data)
+
+
 def open_dataset(dataset: str, cache: str | Path | None, bands: Iterable[str] = ()) -> Cache:
     """The cache of a dataset card, at ``cache`` or at its usual place, with the card in use.
 

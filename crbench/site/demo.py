@@ -25,7 +25,7 @@ Written to {folder}:
 Next:
   look at {folder}/grid.png
   change a choice and compare:
-    crbench train cr-jepa ben-14k-twin --scale tiny --cache {cache} \\
+    crbench train cr-jepa ben-14k-twin-2 --scale tiny --cache {cache} \\
       --set model.mask_ratio=0.25 --out {folder}/mask-25
     crbench evaluate {folder}/mask-25
     crbench leaderboard --records {folder} --out {folder}

@@ -54,7 +54,7 @@ class StudyCard(Strict):
 
     def benchmark(self, dataset: str) -> str | None:
         """Which published dataset stands beside ``dataset``: itself, its twin's model, the only."""
-        for name in (dataset, dataset.removesuffix("-twin")):
+        for name in (dataset, dataset.partition("-twin")[0]):
             if name in self.datasets:
                 return name
         return self.datasets[0] if len(self.datasets) == 1 else None

@@ -27,7 +27,7 @@ from crbench.cards import (
 )
 from crbench.data.sources.landsat7 import as_scenes
 from crbench.errors import UserError
-from crbench.records import Record, TrainingEntry
+from crbench.records import DatasetEntry, Record, TrainingEntry
 from crbench.study.cards import option_words
 
 _REMADE = PurePosixPath("runs/again")
@@ -67,23 +67,23 @@ def record_steps(record: Record, *, source: str = "DIR", out: str | None = None)
         if (held := attrgetter(field)(record)) != value:
             raise _no_way(record, field, f"{held!r}, where this version has {value!r}")
     method, sets = _method(record)
-    data, data_sets = _dataset(record)
+    trained_on = record.trained_on or record.dataset
+    data, data_sets = _dataset(record, trained_on)
     run = out or str(_REMADE / data.name / f"{record.run}-{record.method.digest[:8]}")
-    place = None  # the usual one, which training looks at
-    if data_sets or data.scale != "default":
-        place = str(_REMADE / data.name / f"cache-{data.digest[:8]}.h5")
+    place = _cache_place(data, data_sets)
     device = _device(training.device)
     embedded, ranked = (
         _device(record.devices.get(stage, training.device)) for stage in ("embed", "score")
     )
     best = _best_weights(record, training)
     _check_precision(record, training, method, device)
-    cache = {
-        "--scale": None if data.scale == "default" else data.scale,
-        "--set": data_sets,
-        "--source": None if data.synthetic else source,
-        "--out": place,
-    }
+    caches: dict[tuple[str, ...], Mapping[str, object]] = {}
+    caches["cache", "build", data.name] = _build_options(data, data_sets, source)
+    scored_on: dict[str, object] = {}
+    if record.trained_on is not None:
+        other, other_sets = _dataset(record, record.dataset)
+        caches["cache", "build", other.name] = _build_options(other, other_sets, source)
+        scored_on = {"--on": other.name, "--cache": _cache_place(other, other_sets)}
     train = {
         "--scale": None if method.scale == "paper" else method.scale,
         "--seed": training.seed,
@@ -98,16 +98,17 @@ def record_steps(record: Record, *, source: str = "DIR", out: str | None = None)
     }
     scored = {"--weights": "best" if best else None, "--device": embedded}
     evaluate = {
-        "--protocol": _protocol(record, data),
+        **scored_on,
+        "--protocol": _protocol(record, other if record.trained_on is not None else data),
         **scored,
         "--device": ranked,
         "--approximate": record.approximate.kind if record.approximate else None,
         "--probe": record.probe is not None,
     }
     commands: dict[tuple[str, ...], Mapping[str, object]] = {
-        ("cache", "build", data.name): cache,
+        **caches,
         ("train", method.name, data.name): train,
-        **({("embed", run): scored} if embedded != ranked else {}),
+        **({("embed", run): scored} if embedded != ranked and not scored_on else {}),
         ("evaluate", run): evaluate,
     }
     return [["crbench", *words, *option_words(options)] for words, options in commands.items()]
@@ -200,14 +201,29 @@ def _method(record: Record) -> tuple[MethodCard, list[str]]:
     return card, sets
 
 
-def _dataset(record: Record) -> tuple[DatasetCard, list[str]]:
+def _cache_place(data: DatasetCard, sets: list[str]) -> str | None:
+    """Where a cache goes; None: the usual place, which training looks at."""
+    if sets or data.scale != "default":
+        return str(_REMADE / data.name / f"cache-{data.digest[:8]}.h5")
+    return None
+
+
+def _build_options(data: DatasetCard, sets: list[str], source: str) -> Mapping[str, object]:
+    return {
+        "--scale": None if data.scale == "default" else data.scale,
+        "--set": sets,
+        "--source": None if data.synthetic else source,
+        "--out": _cache_place(data, sets),
+    }
+
+
+def _dataset(record: Record, entry: DatasetEntry) -> tuple[DatasetCard, list[str]]:
     """The shipped dataset card as the record's, and the ``source.*`` keys that build its cache.
 
     Training takes how images are normalised and split from the shipped card, so only the source
     can be another.
     """
-    entry = record.dataset
-    training = record.training
+    training = record.training if entry == (record.trained_on or record.dataset) else None
     try:
         card = as_scenes(parse(DatasetCard, entry.card, where=record.run))
         if card.name not in names("datasets"):

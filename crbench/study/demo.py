@@ -1,6 +1,6 @@
 """``crbench demo``: from nothing to a measured board on a small synthetic twin.
 
-Leaves ``<out>/ben-14k-twin.h5`` and one run folder a method, each with its record; a demo that
+Leaves ``<out>/ben-14k-twin-2.h5`` and one run folder a method, each with its record; a demo that
 was interrupted goes on where it stopped. Runs are made side by side with one thread each, as the
 committed records of the twin were, so that the board shows their numbers to the last digit.
 """
@@ -24,7 +24,7 @@ from crbench.study.job import job_spec
 from crbench.study.launch import RunTask, launch_local
 from crbench.study.progress import show_runs, why_failed
 
-_DATASET = "ben-14k-twin"
+_DATASET = "ben-14k-twin-2"
 _METHODS = ("rejepa", "cr-jepa", "x-jepa")  # the longest training first
 _FLOORS = ("random", "band-stats", "cca")
 _SIDE_BY_SIDE = 2

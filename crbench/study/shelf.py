@@ -58,6 +58,7 @@ class Shelf:
             record.dataset.name == self.dataset.name
             and record.protocol.name == self.dataset.protocol
             and training is not None
+            and record.trained_on is None
             and training.finished
             and training.checkpoint == "last"
             and record.approximate is None

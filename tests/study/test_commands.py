@@ -129,6 +129,7 @@ RELATED: dict[tuple[str, str], tuple[dict[str, Any], list[str] | str] | str] = {
         [*LINES[:2], f"{SCORE} --device cuda"],
     ),
     ("evaluate", "--grid"): "a picture",
+    ("evaluate", "--on"): "two sets in one record: tests/evaluation/test_on.py",
     ("evaluate", "--approximate"): (
         {
             "approximate": {"kind": "hnsw", "parameters": {}, "recall": {}, "sample": 9},

@@ -48,7 +48,8 @@ class Cache:
 
     ``ids`` and ``split`` (N,) str; ``labels`` (N, classes) uint8, (N,) int64, or None; ``groups``
     (N,) str, ``"place"`` or ``"place/date"`` of each pair, or None where they are not known;
-    ``positions`` (N, 3) float64, geocentric metres (see ``Source``), or None.
+    ``positions`` (N, 3) float64, geocentric metres (see ``Source``), or None. ``normalised_by``:
+    statistics by modality to use instead of its own: those of a run that another set trained.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Cache:
     _spans: dict[str, Span]
     groups: np.ndarray | None = None
     positions: np.ndarray | None = None
+    normalised_by: dict[str, dict[str, list[float]]] | None = None
     _maps: dict[str, np.memmap] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +77,11 @@ class Cache:
 
     def stats(self, modality: str) -> dict[str, np.ndarray]:
         """``mean`` and ``std`` per band in use, (C,) float64, in stored units: those of the train
-        split, or the published ones where the card says ``normalise = "published"``."""
+        split, or the published ones where the card says ``normalise = "published"``; or those that
+        it is ``normalised_by``."""
+        if self.normalised_by is not None:
+            own = self.normalised_by[modality]
+            return {key: np.asarray(own[key], dtype=np.float64) for key in STATISTICS}
         group = self.attributes[modality]
         published = self.card.normalise == "published"
         if published and "published_mean" not in group:
