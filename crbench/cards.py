@@ -240,7 +240,7 @@ def load_method(
     """The card of a method by name or path, at ``scale``, with ``key=value`` overrides.
 
     A card's ``[later]`` table names keys that came after records of it were written, each with what
-    held until it could be set. At that value a key is left out, as by :func:`later`.
+    held until it could be set. At that value a key is left out, as with ``later``.
     """
     table = _resolve("methods", name, scale, overrides, default_scale="paper")
     for key, before in table.pop("later", {}).items():

@@ -21,7 +21,7 @@ QUICK = {
     "train": ["--epochs", "1", "--quiet"],
     "ablate": ["--seeds", "1", "--set", "train.epochs=1", "--quiet"],
 }
-SMALLER = {"ben-14k-twin-2500": "ben-14k-twin-120"}  # the first test pair, of fewer pairs
+SMALLER = {"ben-14k-twin-2-2500": "ben-14k-twin-2-120"}  # the first test pair, of fewer pairs
 ENDLESS = {"serve"}  # a server answers until it is interrupted: tests/serve does both
 
 
@@ -69,16 +69,16 @@ def test_the_readme_walkthrough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         extra = QUICK.get(words[1], [])
         extra = SMALL if words[1:3] == ["cache", "build"] else extra
         crbench(*words[1:], *extra)
-    run = tmp_path / "runs" / "ben-14k-twin" / "cr-jepa@tiny" / "seed0"
+    run = tmp_path / "runs" / "ben-14k-twin-2" / "cr-jepa@tiny" / "seed0"
     record = json.loads((run / "record.json").read_text())
     assert record["protocol"]["name"] == "leave-one-out"
     assert json.loads((tmp_path / "csmae.json").read_text())["protocol"]["query"] == ["val"]
     for picture in ("pairs.png", "grid.png", "wrong.png", "map.png", "found.png"):
         assert imread(tmp_path / picture).shape[0] > 500
-    (page,) = (tmp_path / "site" / "rows").glob("ben-14k-twin-cr-jepa-*.html")
+    (page,) = (tmp_path / "site" / "rows").glob("ben-14k-twin-2-cr-jepa-*.html")
     assert "modality gap" in page.read_text(encoding="utf-8")
     board = (tmp_path / "board" / "leaderboard.md").read_text()
-    assert "BEN-14K twin (synthetic)" in board and "CR-JEPA" in board
+    assert "BEN-14K twin 2 (synthetic)" in board and "CR-JEPA" in board
 
 
 @pytest.mark.soak

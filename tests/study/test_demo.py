@@ -27,10 +27,17 @@ def test_a_demo_goes_from_nothing_to_a_board_and_is_not_made_twice(tmp_path: Pat
     printed = demo(*words)
     rows = json.loads((out / "leaderboard.json").read_text())
     by_method = {row["method"]: row for row in rows}
-    assert len(rows) == len(by_method) == 7
-    assert {"cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca", "chance"} == set(
-        by_method
-    )
+    assert len(rows) == len(by_method) == 8
+    assert {
+        "cr-jepa",
+        "x-jepa",
+        "rejepa",
+        "random",
+        "band-stats",
+        "cca",
+        "ceiling",
+        "chance",
+    } == set(by_method)
     for row in rows:
         for direction in ("aa", "bb", "ab", "ba"):
             assert 0 <= row["scores"][direction]["f1_item@5"] <= 1
@@ -49,16 +56,17 @@ def test_a_demo_goes_from_nothing_to_a_board_and_is_not_made_twice(tmp_path: Pat
 
 
 def test_a_demo_of_other_settings_is_not_gone_on_with(twin_cache: Path, tmp_path: Path) -> None:
-    (tmp_path / twin_cache.name).symlink_to(twin_cache)
+    cache = tmp_path / "ben-14k-twin-2.h5"
+    cache.symlink_to(twin_cache)
     with pytest.raises(UserError, match="made with other settings"):
         run_demo(tmp_path, pairs=200, quiet=True)
-    assert [path.name for path in tmp_path.iterdir()] == [twin_cache.name]
+    assert list(tmp_path.iterdir()) == [cache]
 
 
 def test_fewer_pairs_are_shared_among_the_splits_and_none_gets_fewer_than_8() -> None:
-    splits = load_dataset("ben-14k-twin").source["splits"]
+    splits = load_dataset("ben-14k-twin-2").source["splits"]
     total = sum(splits.values())
     for pairs in (1, 64, total, 2 * total):
-        sizes = load_dataset("ben-14k-twin", overrides=_fewer(pairs)).source["splits"]
+        sizes = load_dataset("ben-14k-twin-2", overrides=_fewer(pairs)).source["splits"]
         assert sizes == {name: max(8, n * pairs // total) for name, n in splits.items()}
     assert _fewer(None) == []
