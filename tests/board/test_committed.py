@@ -52,35 +52,38 @@ def test_the_committed_records_show_what_the_text_beside_them_claims() -> None:
                 assert ours > mean(dataset, "cca", direction, metric)
 
 
-ABLATIONS = RESULTS / "ablations" / "ben-14k-twin"
-STUDIES = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
-STUDIES += ("own-prediction",)
+ABLATIONS = RESULTS / "ablations"
+PAPER = ("table-s2a", "table-s2b", "table-3-mask", "table-s3", "table-s4", "table-s5")
+STUDIES = [("ben-14k-twin", name, 3) for name in (*PAPER, "own-prediction")]
+STUDIES += [("ben-14k-twin-2", "power", 5)]
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(("dataset", "name", "seeds"), STUDIES)
 def test_the_committed_ablations_follow_from_the_committed_records(
-    name: str, tmp_path: Path
+    dataset: str, name: str, seeds: int, tmp_path: Path
 ) -> None:
-    card = load_dataset("ben-14k-twin")
-    shelf = Shelf(card).fill([ABLATIONS / "records", RESULTS / "records"])
+    folder = ABLATIONS / dataset
+    card = load_dataset(dataset)
+    shelf = Shelf(card).fill([folder / "records", RESULTS / "records"])
     nowhere = tmp_path / "runs"
-    table = study_table(load_study(name), shelf, scale="tiny", seeds=3, root=nowhere)
+    table = study_table(load_study(name), shelf, scale="tiny", seeds=seeds, root=nowhere)
     assert not [row.problem for row in table.rows if row.problem]
-    assert {len(row.records) for row in table.rows} == {3}
-    note = (ABLATIONS / f"{name}.note.md").read_text(encoding="utf-8")
+    assert {len(row.records) for row in table.rows} == {seeds}
+    note = (folder / f"{name}.note.md").read_text(encoding="utf-8")
     assert len(note.split()) > 40, "a paragraph on what we make of it"
     assert "synthetic" in study_title(table)
-    assert study_markdown(table, note) == (ABLATIONS / f"{name}.md").read_text(encoding="utf-8")
-    assert study_csv(table) == (ABLATIONS / f"{name}.csv").read_text(encoding="utf-8")
+    assert study_markdown(table, note) == (folder / f"{name}.md").read_text(encoding="utf-8")
+    assert study_csv(table) == (folder / f"{name}.csv").read_text(encoding="utf-8")
 
 
-def test_no_record_of_the_ablations_lies_unused() -> None:
-    card = load_dataset("ben-14k-twin")
+@pytest.mark.parametrize("dataset", sorted({dataset for dataset, _, _ in STUDIES}))
+def test_no_record_of_the_ablations_lies_unused(dataset: str) -> None:
     wanted = {
         job.record_name
-        for name in STUDIES
-        for job in study_jobs(load_study(name), "ben-14k-twin", "tiny", 3)
+        for place, name, seeds in STUDIES
+        if place == dataset
+        for job in study_jobs(load_study(name), dataset, "tiny", seeds)
     }
-    there = {path.name for path in (ABLATIONS / "records").glob("*.json")}
-    base = {job.record_name for job in study_jobs(load_study("table-1"), card.name, "tiny", 3)}
+    there = {path.name for path in (ABLATIONS / dataset / "records").glob("*.json")}
+    base = {job.record_name for job in study_jobs(load_study("table-1"), dataset, "tiny", 3)}
     assert there == wanted - base

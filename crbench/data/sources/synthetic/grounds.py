@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from crbench.data.sources.synthetic.arithmetic import product
+
 S2_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 
 
@@ -58,4 +60,4 @@ def spectra(grounds: list[str]) -> np.ndarray:
     names = list(ENDMEMBERS)
     table = np.array([ENDMEMBERS[name] for name in names], dtype=np.float64)
     mix = [[GROUNDS[ground].mix.get(name, 0.0) for name in names] for ground in grounds]
-    return np.array(mix) @ table
+    return product(np.array(mix), table)

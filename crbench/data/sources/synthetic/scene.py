@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from crbench.data.sources.synthetic.arithmetic import FAST, Arithmetic, sin
 from crbench.data.sources.synthetic.grounds import ENDMEMBERS, GROUNDS, spectra
 
 _Array = np.ndarray
@@ -34,17 +35,20 @@ def _spline(side: int, nodes: int) -> _Array:
     """(side, nodes + 2) weights of a cubic B-spline, scaled to unit variance on average."""
     position = (np.arange(side) + 0.5) / side * (nodes - 1) + 1
     distance = np.abs(position[:, None] - np.arange(nodes + 2)[None])
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    near = 2 / 3 - distance * distance + distance * distance * distance / 2
+    beyond = np.clip(2 - distance, 0, None)
+    far = beyond * beyond * beyond / 6
     weights = np.where(distance < 1, near, far)
-    return (weights / np.sqrt((weights**2).sum(1, keepdims=True))).astype(np.float32)
+    return (weights / np.sqrt((weights * weights).sum(1, keepdims=True))).astype(np.float32)
 
 
-def smooth(rng: np.random.Generator, side: int, nodes: int) -> _Array:
+def smooth(
+    rng: np.random.Generator, side: int, nodes: int, arithmetic: Arithmetic = FAST
+) -> _Array:
     """Smooth noise (side, side), mean 0, variance 1, with ``nodes`` bumps along a side."""
     weights = _spline(side, min(nodes, side))
     inner = rng.standard_normal((weights.shape[1], weights.shape[1]), dtype=np.float32)
-    return weights @ inner @ weights.T
+    return arithmetic.product(arithmetic.product(weights, inner), weights.T)
 
 
 @lru_cache(maxsize=8)
@@ -57,8 +61,8 @@ def _turned(rng: np.random.Generator, side: int) -> tuple[_Array, _Array]:
     """The axes turned about the centre by a random angle, each (side, side), about −0.7…0.7."""
     angle = rng.uniform(0, np.pi)
     v, u = _axes(side)
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return cos * (u - 0.5) - sin * (v - 0.5), sin * (u - 0.5) + cos * (v - 0.5)
+    c, s = np.float32(sin(angle + np.pi / 2)), np.float32(sin(angle))
+    return c * (u - 0.5) - s * (v - 0.5), s * (u - 0.5) + c * (v - 0.5)
 
 
 def field_cells(rng: np.random.Generator, side: int, n: int) -> _Array:
@@ -72,34 +76,37 @@ def field_cells(rng: np.random.Generator, side: int, n: int) -> _Array:
     return reach.argmin(0).reshape(side, side)
 
 
-def _blob(rng: np.random.Generator, side: int, area: float) -> _Array:
-    field = smooth(rng, side, int(rng.integers(2, 5)))
+def _blob(rng: np.random.Generator, side: int, area: float, arithmetic: Arithmetic) -> _Array:
+    field = smooth(rng, side, int(rng.integers(2, 5)), arithmetic)
     return field > np.quantile(field, 1 - area)
 
 
-def _band(rng: np.random.Generator, side: int, area: float) -> _Array:
+def _band(rng: np.random.Generator, side: int, area: float, arithmetic: Arithmetic) -> _Array:
     x, y = _turned(rng, side)
-    bend = rng.uniform(0.0, 0.18) * np.sin(2 * np.pi * (rng.uniform(0.5, 1.5) * x + rng.uniform()))
+    swing = rng.uniform(0.0, 0.18)
+    bend = swing * arithmetic.sine(2 * np.pi * (rng.uniform(0.5, 1.5) * x + rng.uniform()))
     return np.abs(y - rng.uniform(-0.2, 0.2) - bend) < area / 2
 
 
-def _block(rng: np.random.Generator, side: int, area: float) -> _Array:
+def _block(rng: np.random.Generator, side: int, area: float, arithmetic: Arithmetic) -> _Array:
     x, y = _turned(rng, side)
     ratio = rng.uniform(0.6, 1.6)
     half = 0.5 * np.sqrt(area)
     x, y = x - rng.uniform(-0.25, 0.25), y - rng.uniform(-0.25, 0.25)
     return np.maximum(np.abs(x) / ratio, np.abs(y) * ratio) < half * (
-        1 + 0.12 * smooth(rng, side, 5)
+        1 + 0.12 * smooth(rng, side, 5, arithmetic)
     )
 
 
 OVERLAYS = {"blob": _blob, "band": _band, "grid": _block}
 
 
-def ground_relief(rng: np.random.Generator, side: int, ground: str) -> _Array:
+def ground_relief(
+    rng: np.random.Generator, side: int, ground: str, arithmetic: Arithmetic = FAST
+) -> _Array:
     """Relative texture of one ground, (side, side), mean about 0."""
     kind = GROUNDS[ground]
-    relief = kind.rough * smooth(rng, side, kind.grain)
+    relief = kind.rough * smooth(rng, side, kind.grain, arithmetic)
     if kind.form == "grid":
         x, y = _turned(rng, side)
         blocks = rng.integers(6, 11)
@@ -110,7 +117,7 @@ def ground_relief(rng: np.random.Generator, side: int, ground: str) -> _Array:
         relief = relief * 0.3 + kind.rough * (0.8 * roofs - street + 0.4)
     if kind.rows:
         x, _ = _turned(rng, side)
-        relief = relief + kind.rows * np.sin(2 * np.pi * rng.uniform(10, 15) * x)
+        relief = relief + kind.rows * arithmetic.sine(2 * np.pi * rng.uniform(10, 15) * x)
     return relief.astype(np.float32)
 
 
@@ -139,7 +146,7 @@ def draw_scene(rng: np.random.Generator, side: int, grounds: list[str], main: st
             area = rng.uniform(0.12, 0.4)
         else:
             area = rng.uniform(0.1, 0.22) if form == "band" else rng.uniform(0.55, 0.98)
-        label = np.where(OVERLAYS[form](rng, side, area), k, label)
+        label = np.where(OVERLAYS[form](rng, side, area, FAST), k, label)
     growth = rng.uniform(-1, 1, parcels).astype(np.float32)[cells]
     relief = np.zeros((side, side), dtype=np.float32)
     for k in np.flatnonzero(np.bincount(label.ravel())).tolist():

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 
 from crbench.cards import DatasetCard, ModalityCard, Strict, parse
 from crbench.data.sources import Block
+from crbench.data.sources.synthetic.arithmetic import SAME, exp, log10, product
 from crbench.data.sources.synthetic.factors import Factors, draw_factors
 from crbench.data.sources.synthetic.grounds import ENDMEMBERS, GROUNDS, TWIN_CLASSES, spectra
 from crbench.data.sources.synthetic.scene import (
@@ -165,7 +166,7 @@ class _Scene:
         where = label.reshape(side, side)
         for k in np.flatnonzero(np.bincount(label, minlength=len(grounds))).tolist():
             rng = np.random.default_rng([seed, k])
-            relief = np.where(where == k, ground_relief(rng, side, grounds[k]), relief)
+            relief = np.where(where == k, ground_relief(rng, side, grounds[k], SAME), relief)
         self.relief = relief.ravel()
 
     def per_pixel(self, values: np.ndarray) -> np.ndarray:
@@ -229,7 +230,7 @@ def _one_layout(
     for k, area in zip(overlays, areas.tolist(), strict=True):
         if not multi and forms[k] == "band":
             area *= 0.25
-        regions = np.where(OVERLAYS[forms[k]](rng, side, area), k, regions)
+        regions = np.where(OVERLAYS[forms[k]](rng, side, area, SAME), k, regions)
     return regions.ravel(), growth.ravel()
 
 
@@ -239,16 +240,18 @@ def _reflectance(
     """Reflectance × 10,000 × gain, (C, P) float32, before the sensor; ``bands`` (12, C)."""
     grounds = len(scene.grounds)
     whole, single = rng.standard_normal((grounds, 1)), rng.standard_normal((grounds, 12))
-    cast = np.exp(table.variety * (0.05 * whole + 0.03 * single))
-    light = np.exp(0.08 * rng.standard_normal())
+    cast = exp(table.variety * (0.05 * whole + 0.03 * single))
+    light = exp(0.08 * rng.standard_normal())
     ends = {name: np.array(values) for name, values in ENDMEMBERS.items()}
     turned = 0.6 * table.season * rng.uniform(-1, 1) * scene.share("leaf")[:, None]
     mean = spectra(scene.grounds) + turned * (ends["straw"] - ends["leaf"])
-    haze = table.haze * 200 * rng.random() ** 2 * HAZE
-    colours = (np.clip(mean, 20, None) * cast * light + haze) @ bands
+    share = rng.random()
+    haze = table.haze * 200 * share * share * HAZE
+    colours = product(np.clip(mean, 20, None) * cast * light + haze, bands)
     radiance = scene.per_pixel(colours.T) * (1 + scene.relief)
     reach = scene.per_pixel(np.array([GROUNDS[name].growth for name in scene.grounds]))
-    swing = ((ends["leaf"] - ends["soil"]) * light @ bands)[:, None].astype(np.float32)
+    plants = ((ends["leaf"] - ends["soil"]) * light)[None]
+    swing = product(plants, bands).T.astype(np.float32)
     return np.asarray(radiance + swing * (scene.growth * reach))
 
 
@@ -270,7 +273,7 @@ def _backscatter(
     decibel = scene.per_pixel(level) + np.float32(6) * scene.relief
     decibel += np.array([[2.5], [4.0]], dtype=np.float32) * (scene.growth * reach)
     chosen = decibel[[("VV", "VH").index(band) for band in card.bands]]
-    return np.exp(chosen * np.float32(np.log(10) / 10))
+    return exp(chosen * np.float32(np.log(10) / 10)).astype(np.float32)
 
 
 def _speckled(
@@ -280,4 +283,4 @@ def _speckled(
     speckled = intensity * rng.gamma(looks, 1 / looks, intensity.shape)
     if card.dtype == "uint8":
         return np.asarray(255 * np.sqrt(speckled / 1.5))
-    return np.asarray(10 * np.log10(np.maximum(speckled, 1e-5)))
+    return 10 * log10(np.maximum(speckled, 1e-5))
