@@ -106,9 +106,15 @@ def board_notes(
         )
         lines.append("collapsed: the embeddings hardly differ. " + "; ".join(reasons))
     if any("near collapse" in mark for row in rows for mark in row.marks):
-        reasons_of = [r.health.get("narrow_reason") for r in records if r.method.kind != "floor"]
-        reasons = sorted({str(reason) for reason in reasons_of if reason})
-        lines.append("near collapse: little of the space is used. " + "; ".join(reasons))
+        narrow = [
+            f"{row.label}: {reasons[0]}"
+            for row in rows
+            if (
+                reasons := [str(why) for r in row.records if (why := r.health.get("narrow_reason"))]
+            )
+            and row.kind != "floor"
+        ]
+        lines.append("near collapse: little of the space is used. " + "; ".join(narrow))
     if any("unfinished" in mark for row in rows for mark in row.marks):
         lines.append("unfinished: training stopped before its last planned epoch.")
     if any("of the gradient" in mark for row in rows for mark in row.marks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,6 @@ from crbench.cli import options as opt
 
 if TYPE_CHECKING:
     from crbench.study.ablate import StudySettings
-
-
-_Launcher = enum.StrEnum("_Launcher", ["local", "slurm"])
 
 
 def ablate_command(
@@ -32,12 +28,10 @@ def ablate_command(
     table: bool = typer.Option(
         False, "--table", help="Make the table from the records at hand; run nothing."
     ),
-    launcher: _Launcher = typer.Option(_Launcher.local, help="Where the runs are made."),
-    max_jobs: int = typer.Option(1, min=1, help="Runs at the same time."),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads of each run; cores / jobs."),
-    slurm: list[str] | None = typer.Option(
-        None, metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
-    ),
+    launcher: opt.Launched = opt.Launcher.local,
+    max_jobs: opt.MaxJobs = 1,
+    threads: opt.RunThreads = None,
+    slurm: opt.Slurm = None,
     device: opt.Device = "auto",
     cache: opt.CacheFile = None,
     out: Path | None = typer.Option(None, help=f"Folder of the table; {opt.ABLATIONS}/DATASET."),
@@ -70,7 +64,7 @@ def ablate_command(
         threads=threads,
         launcher=launcher.value,
         max_jobs=max_jobs,
-        options=_slurm_options(slurm),
+        options=opt.slurm_options(slurm),
         out=folder,
         quiet=quiet or as_json,
     )
@@ -109,16 +103,6 @@ def ablate_command(
         opt.print_written(paths)
     if any(codes.values()):
         raise typer.Exit(1)
-
-
-def _slurm_options(items: list[str] | None) -> dict[str, str]:
-    from crbench.errors import UserError
-
-    try:
-        return dict(item.split("=", 1) for item in items or ())
-    except ValueError:
-        what = f"not all of these are parameters: {', '.join(items or ())}"
-        raise UserError(what, where="--slurm", fix="write key=value") from None
 
 
 def _plan(settings: StudySettings, as_json: bool) -> None:

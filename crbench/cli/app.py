@@ -19,6 +19,7 @@ from crbench.cli.reproduce import reproduce_command
 from crbench.cli.results import leaderboard_command, report_command
 from crbench.cli.search import search_command, serve_command
 from crbench.cli.start import demo_command, doctor_command, list_command
+from crbench.cli.sweep import sweep_command
 from crbench.cli.train import profile_command, train_command
 from crbench.errors import UserError
 
@@ -112,6 +113,10 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str] | typer.Typer] = {
     "ablate": (
         ablate_command,
         "crbench ablate table-s3 --dataset ben-14k-twin --scale tiny --max-jobs 2",
+    ),
+    "sweep": (
+        sweep_command,
+        "crbench sweep cr-jepa-losses --dataset ben-14k-twin-2 --scale tiny --set train.epochs=2",
     ),
     "profile": (profile_command, "crbench profile cr-jepa ben-14k --json"),
     "leaderboard": (

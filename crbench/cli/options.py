@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,18 @@ Records = Annotated[
     list[Path] | None,
     typer.Option(help=f"Record file or folder of records; repeatable. Default: {RECORDS}."),
 ]
+Launcher = enum.StrEnum("Launcher", ["local", "slurm"])
+Launched = Annotated[Launcher, typer.Option("--launcher", help="Where the runs are made.")]
+MaxJobs = Annotated[int, typer.Option(min=1, help="Runs at the same time.")]
+RunThreads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of each run; cores / jobs.")
+]
+Slurm = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE", help="submitit parameter, e.g. slurm_partition=gpu; repeatable."
+    ),
+]
 PictureOut = Annotated[Path, typer.Option(help="Picture to write, .png or .pdf.")]
 
 
@@ -64,3 +77,12 @@ def print_written(paths: Iterable[Path]) -> None:
 def print_json(data: Any) -> None:
     """Print plain data as strict JSON, in the order that it has."""
     print(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def slurm_options(items: list[str] | None) -> dict[str, str]:
+    """The parameters of ``--slurm key=value``."""
+    try:
+        return dict(item.split("=", 1) for item in items or ())
+    except ValueError:
+        what = f"not all of these are parameters: {', '.join(items or ())}"
+        raise UserError(what, where="--slurm", fix="write key=value") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -79,28 +80,10 @@ def run_study(settings: StudySettings) -> dict[str, int]:
 
     Finished runs leave their record in ``out/records``. A run that failed before is tried again.
     """
-    jobs, root, local = settings.jobs, settings.root, settings.launcher == "local"
+    jobs, root = settings.jobs, settings.root
     data = open_dataset(settings.dataset, settings.cache)
     shelf = shelf_of(settings, data)
-    missing = [job for job in jobs if shelf.path(job) is None]
-    threads = settings.threads_each if local else settings.threads
-    tasks = []
-    for job in missing:
-        about = job_spec(
-            job,
-            cache=data.path,
-            **settled(job.folder(root), settings.device, threads),
-            root=root,
-            parent=os.getpid() if local else None,
-        )
-        name = f"{job.row}, seed {job.seed}"
-        tasks.append(RunTask(name, about, job.aside("logs", root), job.card.train.epochs))
-    if not settings.quiet:
-        counts = f"{len(jobs) - len(missing)} there, {len(missing)} to run"
-        print(f"{settings.study.name}: {len(jobs)} runs, {counts}", file=sys.stderr)
-    launch = launch_local if local else partial(launch_slurm, options=settings.options)
-    with show_runs(tasks, settings.quiet) as tell:
-        codes = launch(tasks, settings.max_jobs, tell)
+    codes = launch(settings, [job for job in jobs if shelf.path(job) is None], data)
     shelf = shelf_of(settings, data)
     for job in jobs:  # those of runs that an earlier, interrupted study finished as well
         record, target = shelf.path(job), settings.out / "records" / job.record_name
@@ -110,6 +93,34 @@ def run_study(settings: StudySettings) -> dict[str, int]:
             with atomic_path(target) as temporary:
                 shutil.copyfile(record, temporary)
     return codes
+
+
+def launch(
+    settings: StudySettings, missing: Sequence[Job], data: Cache, *, judge: bool = False
+) -> dict[str, int]:
+    """Start the ``missing`` runs of a study and return exit codes by run. With ``judge`` they
+    are scored on ``val`` alone, at the end of their training."""
+    root, local = settings.root, settings.launcher == "local"
+    threads = settings.threads_each if local else settings.threads
+    tasks = []
+    for job in missing:
+        about = job_spec(
+            job,
+            cache=data.path,
+            **settled(job.folder(root), settings.device, threads),
+            root=root,
+            parent=os.getpid() if local else None,
+            judge=judge,
+        )
+        name = f"{job.row}, seed {job.seed}"
+        tasks.append(RunTask(name, about, job.aside("logs", root), job.card.train.epochs))
+    if not settings.quiet:
+        total = len(settings.jobs)
+        counts = f"{total - len(missing)} there, {len(missing)} to run"
+        print(f"{settings.study.name}: {total} runs, {counts}", file=sys.stderr)
+    start = launch_local if local else partial(launch_slurm, options=settings.options)
+    with show_runs(tasks, settings.quiet) as tell:
+        return start(tasks, settings.max_jobs, tell)
 
 
 def settled(folder: Path, device: str, threads: int | None) -> dict[str, Any]:

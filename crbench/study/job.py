@@ -20,6 +20,7 @@ from crbench.files import HELD
 from crbench.study.cards import RUNS, Job, option_words
 from crbench.study.shelf import write_failure
 
+_LAST = 1_000_000  # epochs between scores on val: after the last one alone
 _SETTINGS = ["method", "dataset", "scale", "overrides", "seed", "device", "threads", "out", "cache"]
 
 
@@ -31,8 +32,10 @@ def job_spec(
     threads: int | None = None,
     root: Path = RUNS,
     parent: int | None = None,
+    judge: bool = False,
 ) -> dict[str, Any]:
-    """What the process needs to know, as plain data. ``parent``: stop when this process is gone."""
+    """What the process needs to know, as plain data. ``parent``: stop when this process is gone;
+    ``judge``: score the run on ``val`` as its training ends, and on nothing else."""
     return {
         "method": job.method,
         "scale": job.scale,
@@ -45,6 +48,7 @@ def job_spec(
         "device": device,
         "threads": threads,
         "parent": parent,
+        "judge": judge,
     }
 
 
@@ -59,10 +63,14 @@ def make_run(job: dict[str, Any]) -> None:
     """Train the run, going on where it stopped, and write its record."""
     from crbench import train
     from crbench.evaluation.evaluate import evaluate
-    from crbench.run.folder import RunFolder
+    from crbench.run.folder import Options, RunFolder
 
     settings = {key: job[key] for key in _SETTINGS}
-    train(**settings, resume=RunFolder(Path(job["out"])).exists(), quiet=True)
+    resume = RunFolder(Path(job["out"])).exists()
+    if job.get("judge"):
+        train(**settings, options=Options(eval_every=_LAST), resume=resume, quiet=True)
+        return
+    train(**settings, resume=resume, quiet=True)
     evaluate(job["out"], cache=job["cache"], device=job["device"], quiet=True)
 
 

@@ -18,6 +18,7 @@ from crbench.scoring.metrics import means, metric_names
 from crbench.training.trackers import ADAPTERS
 from crbench.words import KS
 
+UNSEEN = "pair_r@5"  # finds the query's own pair: asks for no label
 _SPLIT = "val"  # never scored by a record of the default protocol's queries as "test" is
 
 
@@ -40,10 +41,10 @@ def check_options(options: Options, data: Cache, model: Method) -> None:
 
 
 def _metrics_of(data: Cache, model: Method) -> list[str]:
-    """Names of the metrics that every direction of ``model`` has on ``data``."""
+    """Names of the metrics that a direction of ``model`` has on ``data``."""
     kind = data.card.labels.kind
     each = [metric_names(direction, kind, KS) for direction in model.directions]
-    return [name for name in each[0] if all(name in names for names in each)]
+    return list(dict.fromkeys(name for names in each for name in names))
 
 
 class Validation:
@@ -54,12 +55,12 @@ class Validation:
         self.embedder = Embedder(model, device, batch_size=info.method_card.train.eval_batch_size)
         self.pairs = Pairs(data, [_SPLIT], image_size=model.image_size, device=device)
         self.items = data.items(self.pairs.rows)
-        wanted = [*data.card.headline, info.options.keep_best]
+        wanted = [*data.card.headline, UNSEEN, info.options.keep_best]
         self.metrics = [name for name in _metrics_of(data, model) if name in wanted]
 
     def score(self) -> dict[str, Any]:
-        """``scores`` {metric: {direction or "mean": value}}, ``health``, and why the embeddings
-        are ``collapsed`` or ``narrow``, or null.
+        """``scores`` {metric: {direction or "mean": value}} of the directions that have it,
+        ``health``, and why the embeddings are ``collapsed`` or ``narrow``, or null.
 
         The model is left as it was, and no random number is drawn.
         """
@@ -81,7 +82,10 @@ class Validation:
             threads=self.threads,
         )
         values = {direction: means(part.values, KS) for direction, part in measured.items()}
-        scores = {name: {d: values[d][name] for d in values} for name in self.metrics}
+        scores = {
+            name: {d: part[name] for d, part in values.items() if name in part}
+            for name in self.metrics
+        }
         for by_direction in scores.values():
             by_direction["mean"] = _mean(by_direction.values())
         condition = health(arrays, {d: part.tied_share for d, part in measured.items()})

@@ -21,15 +21,15 @@ from crbench.study.reproduce import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "results" / "records"
-TRAINED = RECORDS / "ben-14k-twin" / "cr-jepa" / "cr-jepa-tiny-seed0.json"
+TRAINED = RECORDS / "ben-14k-twin-2" / "cr-jepa" / "cr-jepa-tiny-seed0.json"
 COMMANDS = [
-    "crbench cache build ben-14k-twin",
-    "crbench train cr-jepa ben-14k-twin --scale tiny --seed 0 --device cpu --threads 1 "
-    "--out runs/again/ben-14k-twin/cr-jepa-tiny-seed0-7616b1d5",
-    "crbench evaluate runs/again/ben-14k-twin/cr-jepa-tiny-seed0-7616b1d5 "
+    "crbench cache build ben-14k-twin-2",
+    "crbench train cr-jepa ben-14k-twin-2 --scale tiny --seed 0 --device cpu --threads 1 "
+    "--out runs/again/ben-14k-twin-2/cr-jepa-tiny-seed0-7616b1d5",
+    "crbench evaluate runs/again/ben-14k-twin-2/cr-jepa-tiny-seed0-7616b1d5 "
     "--protocol leave-one-out --device cpu",
 ]
-UNTRAINED = RECORDS / "ben-14k-twin" / "random" / "random-tiny-seed1.json"
+UNTRAINED = RECORDS / "ben-14k-twin-2" / "random" / "random-tiny-seed1.json"
 
 
 @pytest.fixture(scope="module")
