@@ -154,13 +154,14 @@ class ProtocolCard(Strict):
     """Which splits are queries and which the gallery; one and the same: leave-one-out.
 
     What is left out of a query's ranking: the query itself (``self``, in same-modal directions),
-    or everything from its ``place`` (tile, scene), in all directions. ``resample``: what intervals
+    its own ``pair`` across sensors too, or everything from its ``place`` (tile, scene), in all
+    directions. ``resample``: what intervals
     draw anew, each ``query`` by itself, or whole places, whose queries are neighbours.
     """
 
     query: list[str] = Field(min_length=1)
     gallery: list[str] = Field(min_length=1)
-    exclude: Literal["self", "place"] = later("self")
+    exclude: Literal["self", "pair", "place"] = later("self")
     resample: Literal["query", "place"] = later("query")
 
 
@@ -190,6 +191,11 @@ class DatasetCard(Card):
     def _default_protocol(self) -> DatasetCard:
         if self.protocol not in self.protocols:
             raise ValueError(f"protocol '{self.protocol}' is not among {sorted(self.protocols)}")
+        for name, protocol in self.protocols.items():
+            if self.labels.kind == "none" and protocol.exclude == "pair":
+                raise ValueError(
+                    f"protocol '{name}' leaves out the own pair, all that is right without labels"
+                )
         return self
 
     @property

@@ -75,7 +75,7 @@ class ProtocolEntry(Strict):
     n_query: int
     n_gallery: int
     exclude_self: bool
-    exclude: Literal["self", "place"] = "self"
+    exclude: Literal["self", "pair", "place"] = "self"
     groups: str | None = None  # SHA-256 of the places and dates, where they leave items out
     resample: Literal["query", "place"] = "query"  # what intervals draw: counts say how many blocks
     similarity: str

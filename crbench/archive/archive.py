@@ -217,7 +217,7 @@ class Search:
     @cached_property
     def _place_numbers(self) -> np.ndarray | None:
         """A number per place of each pair of the cache, where the protocol leaves places out."""
-        if self.protocol.exclude == "self" or self.cache.places is None:
+        if self.protocol.exclude != "place" or self.cache.places is None:
             return None
         return np.unique(self.cache.places, return_inverse=True)[1]
 
@@ -227,7 +227,8 @@ class Search:
             return np.empty(0, np.int64)
         if self._place_numbers is not None:
             return np.flatnonzero(self._place_numbers[self.rows] == self._place_numbers[row])
-        return np.flatnonzero(self.rows == row) if direction in SAME_MODAL else np.empty(0, int)
+        own = direction in SAME_MODAL or self.protocol.exclude == "pair"
+        return np.flatnonzero(self.rows == row) if own else np.empty(0, int)
 
     def _right(self, row: int | None, items: np.ndarray, left_out: np.ndarray) -> np.ndarray | None:
         """Which items are relevant, (n,) bool; None where nothing says so."""

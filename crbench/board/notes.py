@@ -55,17 +55,38 @@ def protocol_note(record: Record, sensors: dict[str, str]) -> str:
     )
     if protocol.exclude == "place":
         text += " Everything from the query's own place (tile or scene) is left out of the gallery."
+    elif protocol.exclude == "pair":
+        text += (
+            " The query's own pair is left out of the gallery in all directions, so that there is "
+            "no pair recall."
+        )
     elif set(protocol.query) & set(protocol.gallery):
         same = f"{arrow('aa', sensors)} and {arrow('bb', sensors)}"
         cross = f"{arrow('ab', sensors)} and {arrow('ba', sensors)}"
         text += (
             f" In {same} the query itself is left out of the gallery; "
-            f"in {cross} its own pair stays in."
+            f"in {cross} its own pair stays in, which favours them" + _without_pair(record) + "."
         )
+    if protocol.name == (default := record.dataset.card["protocol"]):
+        text += " This is the card's default."
+    else:
+        text += f" The card's default is `{default}`."
     seen = [split for split in protocol.gallery if split in record.dataset.card["train_splits"]]
     if seen:
         text += f" The gallery holds the training pairs ({' + '.join(seen)}), without their labels."
     return text
+
+
+def _without_pair(record: Record) -> str:
+    """Names the protocol of the record's card that ranks the same sets without the own pair."""
+    used, protocols = record.protocol, record.dataset.card["protocols"]
+    names_of = [
+        name
+        for name, other in protocols.items()
+        if other.get("exclude") == "pair"
+        and (other["query"], other["gallery"]) == (used.query, used.gallery)
+    ]
+    return f"; `--protocol {names_of[0]}` leaves it out" if names_of else ""
 
 
 def board_notes(

@@ -53,7 +53,7 @@ def neighbours_of(
             k,
             query_ids,
             gallery_ids,
-            exclude_self=direction in SAME_MODAL,
+            exclude_self=direction in SAME_MODAL or protocol.exclude == "pair",
             groups=groups,
         )
         lines += [

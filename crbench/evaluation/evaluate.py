@@ -215,8 +215,8 @@ def _view_of(name: str) -> str:
 
 
 def query_and_gallery(data: Cache, protocol: ProtocolCard) -> tuple[Items, Items]:
-    """What a protocol ranks: ids, labels or positions; places where it leaves them out or draws
-    them anew. UserError where the cache does not know them."""
+    """What a protocol ranks: ids, labels or positions, whether the own pair stays; places where it
+    leaves them out or draws them anew. UserError where the cache does not know them."""
     if data.places is None and "place" in (protocol.exclude, protocol.resample):
         raise UserError(
             "this cache does not say from which place its pairs are",
@@ -235,6 +235,7 @@ def query_and_gallery(data: Cache, protocol: ProtocolCard) -> tuple[Items, Items
             items = replace(items, groups=data.places[rows])
         sets.append(items)
     query, gallery = sets
+    query = replace(query, leave_pair=protocol.exclude == "pair")
     if protocol.resample == "place" and data.places is not None:
         query = replace(query, blocks=data.places[data.rows(protocol.query)])
     return query, gallery

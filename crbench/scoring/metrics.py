@@ -37,6 +37,7 @@ class RankingTask:
 
     ``own`` (Nq,) is the gallery position left out of a query's ranking, ``pair`` (Nq,) the one that
     ``pair_r`` looks for, both −1 where there is none; ``pair`` is None in same-modal directions.
+    Where the own pair is left out, it is ``own`` in every direction, and nothing is left to find.
     ``groups`` holds codes of the queries' (Nq,) and the gallery's (Ng,) groups, where the items of
     a query's group are left out; then there is no ``own`` and no ``pair`` inside the group.
     """
@@ -109,6 +110,8 @@ def make_task(
     same = positions_of(query.ids, gallery.ids)
     none = np.full(len(query), -1, np.int64)
     own, pair = (same, None) if direction in SAME_MODAL else (none, same)
+    if query.leave_pair and pair is not None:
+        own, pair = same, none
     relevance = relevance_of(query, gallery, kind)
     groups = None
     if query.groups is not None and gallery.groups is not None:

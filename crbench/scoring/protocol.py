@@ -20,7 +20,8 @@ class Items:
 
     Labels are multi-hot ``(N, C)`` of 0 and 1, one class index per item ``(N,)``, or None. Where
     query and gallery both have ``groups`` ``(N,)`` of str, a query is ranked, in every direction,
-    against the items of other groups only, so that its own pair is left out too.
+    against the items of other groups only, so that its own pair is left out too. A query set with
+    ``leave_pair`` is ranked without its own pair across sensors, as it is without itself within.
 
     Relevance by place: ``positions`` ``(N, 3)`` in metres, and the ``radius_m`` within which an
     item is relevant, the same in both sets. ``blocks`` ``(N,)`` of str, of queries: those of one
@@ -33,6 +34,7 @@ class Items:
     positions: np.ndarray | None = None
     radius_m: float | None = None
     blocks: np.ndarray | None = None
+    leave_pair: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,7 +97,7 @@ def _check_items(items: Items, role: str, label_kind: str, n_classes: int) -> It
         raise UserError(f"the {role} is empty", where=f"{role} ids", fix="give at least one item")
     ids = ids.astype(str)
     check_distinct(ids, where=f"{role} ids", fix="give each item an id of its own")
-    named = {}
+    named: dict[str, Any] = {"leave_pair": bool(items.leave_pair)}
     for name in ("groups", "blocks"):
         texts = getattr(items, name)
         if texts is not None:

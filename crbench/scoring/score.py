@@ -129,10 +129,11 @@ def score_directions(
 
     ``embeddings`` maps a direction (aa bb ab ba, query first) to its query ``(Nq, D)`` and gallery
     ``(Ng, D)`` arrays, floating, not necessarily normalised; rows follow ``query`` and ``gallery``.
-    In aa and bb the gallery item with the query's id is left out; with ``groups`` in both item
-    sets, all items of the query's group, in every direction. ``label_kind`` is multi, single, none
-    or place, ``classes`` names the classes, ``ks`` are the cut-offs, intervals are 95 %, bootstrap
-    over queries, or over their ``blocks`` (``resamples`` ≥ 1,000, or 0 for none).
+    In aa and bb the gallery item with the query's id is left out, in every direction where the
+    queries ``leave_pair``; with ``groups`` in both item sets, all items of the query's group.
+    ``label_kind`` is multi, single, none or place, ``classes`` names the classes, ``ks`` are the
+    cut-offs, intervals are 95 %, bootstrap over queries, or over their ``blocks`` (``resamples``
+    ≥ 1,000, or 0 for none).
     ``progress(direction, done, total)`` is called after each block of queries. ``engine`` says
     which device ranks, and which of several processes this is; all of them get the result.
 

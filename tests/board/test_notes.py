@@ -62,3 +62,16 @@ def test_near_collapse_is_a_mark_with_its_reason(make_record: Make) -> None:
     (row,) = [row for row in board.rows if row.records]
     assert row.marks == ("near collapse (1 of 2)",) and row.sound
     assert reason in board_markdown([board])
+
+
+def test_the_own_pair_and_the_default_are_named(make_record: Make) -> None:
+    """Whether the pair stays, what leaves it out, and that a board is not the card's default."""
+    stays = boards([make_record()])[0].notes[0]
+    assert "its own pair stays in, which favours them; `--protocol leave-pair-out` leaves" in stays
+    assert "This is the card's default." in stays
+    record = make_record(protocol="leave-pair-out")
+    data = record.model_dump()
+    data["protocol"]["exclude"] = "pair"
+    left = boards([Record.model_validate(data)])[0].notes[0]
+    assert "own pair is left out of the gallery in all directions" in left
+    assert "no pair recall" in left and "default is `leave-one-out`" in left

@@ -99,3 +99,45 @@ def test_groups_that_do_not_fit_or_leave_nothing_are_refused() -> None:
         score(parts, in_groups(items, ids_of(5)))
     with pytest.raises(UserError, match="the query's group is left out"):
         score(parts, in_groups(items, np.array(["one"] * 6)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 7), st.sampled_from(["multi", "single"]))
+def test_without_the_own_pair_scores_and_chance_equal_enumeration(
+    seed: int, n: int, kind: str
+) -> None:
+    parts, items = make(seed, n, kind=kind)
+    result = score(parts, dataclasses.replace(items, leave_pair=True), kind, resamples=0)
+    sets = oracle.label_sets(items.labels, kind)
+    codes = {m: fixed_point(parts[m], m) for m in "ab"}
+    for d in DIRECTIONS:
+        matrix = np.array(
+            [[oracle.grid_cosine(q, g) for g in codes[d[1]]] for q in codes[d[0]]], np.float32
+        )
+        for given_scores, found in (
+            (matrix, values(result, d)),
+            (np.zeros_like(matrix), result["chance"][d]),  # every score tied: chance
+        ):
+            expected = oracle.reference(
+                given_scores, items.ids, items.ids, sets, sets, KS, exclude_self=True
+            )
+            for name, value in found.items():
+                if expected.get(name) is None:
+                    assert value is None, name
+                else:
+                    assert value == pytest.approx(expected[name], abs=1e-12), name
+        assert result["counts"][d]["n_self_excluded"] == n
+    assert [result["scores"][d]["pair_r@5"]["value"] for d in ("ab", "ba")] == [None, None]
+    assert [result["chance"][d]["pair_r@5"] for d in ("ab", "ba")] == [None, None]
+
+
+def test_the_own_pair_is_what_flatters_equal_sensors() -> None:
+    """One sensor twice: with the pair across scores more than within, without it the same."""
+    parts, items = make(3, 40, levels=None)
+    parts["b"] = parts["a"]
+    kept = score(parts, items, resamples=0)
+    alone = score(parts, dataclasses.replace(items, leave_pair=True), resamples=0)
+    with_pair, within = values(kept, "ab")["f1_item@5"], values(kept, "aa")["f1_item@5"]
+    assert with_pair > within + 0.02
+    assert values(alone, "ab")["f1_item@5"] == within == values(alone, "aa")["f1_item@5"]
+    assert values(alone, "aa") == values(kept, "aa")
