@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from crbench import words as names
 from crbench.board.tables import AT_FLOOR, NOT_WORSE, Row
 from crbench.records import Record
+from crbench.scoring.significance import detectable, pooled
 from crbench.words import DIRECTIONS, arrow
 
 _RULE = (
-    f"{NOT_WORSE}: not significantly worse than the bold value: the 95 % interval (Student's t) of "
-    "the difference to it, paired by seed, reaches zero; uncorrected for the number of rows. "
-    "Only rows that share two seeds or more with the bold row can be tested: a row of one run has "
-    "no such mark, whatever its value."
+    f"{NOT_WORSE}: not significantly worse than the bold value: two-sided p ≥ .05 of the "
+    "difference to it, paired by seed (Student's t), corrected for the number of tests in the "
+    "table (Holm). Only rows that share two seeds or more with the bold row can be tested: a row "
+    "of one run has no such mark, whatever its value. The mark says that this table cannot tell "
+    "the two apart, not that they are equal: see its power."
 )
 
 
@@ -115,11 +117,16 @@ def board_notes(
         "Bold: the highest mean in its column among finished rows that were searched exactly and "
         "did not collapse.",
         _RULE,
+        *(text for metric in metrics if (text := power_note(rows, metric))),
     ]
     if any(row.at_floor for row in rows):
         lines.append(
-            f"{AT_FLOOR}: not above the untrained encoder: the interval over queries reaches "
-            "down into that of the row 'Random encoder'."
+            f"{AT_FLOOR}: not shown to be above the untrained encoder (of its own method where the "
+            "board has that row, else 'Random encoder'): two-sided p ≥ .05 of the difference of "
+            "the means, or a mean below it; Welch's t with the variances over seeds and over "
+            "queries of both rows added up, corrected for the number of tests in the table (Holm). "
+            "Records hold no values of single queries, so the queries are not paired, which errs "
+            "towards this mark; `crbench evaluate A --compare B` pairs them."
         )
     if any("collapsed" in mark for row in rows for mark in row.marks):
         reasons = sorted(
@@ -146,6 +153,34 @@ def board_notes(
     lines += [_approximate_note(row) for row in rows if row.records[0].approximate is not None]
     lines += [_run_note(row, sensors) for row in rows]
     return lines
+
+
+def power_note(rows: Sequence[Row], metric: str) -> str:
+    """The smallest difference that a table can tell, at the seeds and the queries of its rows; ""
+    where no spread is known. Each from the pooled spread of the cells of methods."""
+    cells = [
+        cell
+        for row in rows
+        if row.sound and row.kind != "floor"
+        for d in DIRECTIONS
+        if (cell := row.cells.get((d, metric)))
+    ]
+    parts = []
+    repeated = [(cell.sd, cell.n) for cell in cells if cell.sd is not None]
+    if repeated:
+        n, sd = min(n for _, n in repeated), pooled([sd for sd, _ in repeated])
+        least = detectable(sd * (2 / n) ** 0.5, 2 * n - 2)
+        parts.append(f"{100 * least:.1f} points between trainings ({n} seeds a row)")
+    widths = [c.high - c.low for c in cells if c.low is not None and c.high is not None]
+    if widths:
+        least = detectable(pooled(widths) / (2 * 1.96) * 2**0.5)
+        parts.append(f"{100 * least:.1f} points between queries, unpaired")
+    if not parts:
+        return ""
+    return (
+        f"Power, {names.title(metric)}: the smallest difference of two rows in one direction that "
+        f"is found with 80 % power at α = .05 (two-sided, before Holm): {'; '.join(parts)}."
+    )
 
 
 def drawn_anew(records: Sequence[Record]) -> str:

@@ -17,6 +17,7 @@ from crbench.board.tables import CEILING, Board, BoardKey, Cell, Row, average, s
 from crbench.errors import UserError
 from crbench.records import Record, read_record
 from crbench.scoring.intervals import over_seeds
+from crbench.scoring.significance import ALPHA, Measured, difference_p, holm, paired_p
 from crbench.words import DIRECTIONS
 
 _KINDS = ("method", "external", "floor")  # in the order of a board
@@ -61,7 +62,7 @@ def _board(key: BoardKey, records: list[Record]) -> Board:
     sensors = {str(which): entry.name for which, entry in first.modalities.items()}
     metrics = tuple(str(metric) for metric in first.dataset.card["headline"])
     rows = _rows(records)
-    rows = [_with_floor(row, rows, metrics) for row in rows]
+    rows = _with_floors(rows, metrics)
     rows.sort(key=lambda row: _order(row, metrics[0]))
     best = _best(rows)
     probes = None
@@ -199,24 +200,41 @@ def _marks(runs: Sequence[Record]) -> tuple[str, ...]:
     return tuple(marks)
 
 
-def _with_floor(row: Row, rows: Sequence[Row], metrics: Sequence[str]) -> Row:
-    """Mark the cells of a method whose interval reaches down into the untrained encoder's, and the
-    row where all four directions do."""
-    floor = next((other for other in rows if other.name == _FLOOR), None)
-    if floor is None or row.kind == "floor":
-        return row
-    low = set()
-    for direction in DIRECTIONS:
-        for metric in metrics:
-            mine, theirs = row.cells.get((direction, metric)), floor.cells.get((direction, metric))
-            if mine is None or theirs is None or mine.low is None or theirs.high is None:
-                continue
-            if mine.low <= theirs.high:
-                low.add((direction, metric))
-    marks = row.marks
-    if all((direction, metrics[0]) in low for direction in DIRECTIONS):
-        marks = (*marks, "not above its floor")
-    return replace(row, marks=marks, at_floor=frozenset(low))
+def _with_floors(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
+    """Mark the cells that are not shown to be above the untrained encoder's, and the rows where no
+    direction is. All tests of a metric are one table's, and Holm corrects for their number."""
+    low: dict[int, set[tuple[str, str]]] = {position: set() for position in range(len(rows))}
+    for metric in metrics:
+        p_values, above = {}, {}
+        for position, row in enumerate(rows):
+            floor = _floor_of(row, rows)
+            for d in DIRECTIONS:
+                mine = row.cells.get((d, metric))
+                theirs = floor.cells.get((d, metric)) if floor else None
+                if mine is None or theirs is None:
+                    continue
+                p = difference_p(*(Measured(c.mean, c.sd, c.n, c.low, c.high)
+                                   for c in (mine, theirs)))  # fmt: skip
+                if p is not None:
+                    p_values[position, d], above[position, d] = p, mine.mean > theirs.mean
+        for (position, d), p in holm(p_values).items():
+            if p >= ALPHA or not above[position, d]:
+                low[position].add((d, metric))
+    marked = []
+    for position, row in enumerate(rows):
+        at_floor = all((direction, metrics[0]) in low[position] for direction in DIRECTIONS)
+        marks = (*row.marks, "not above its floor") if at_floor else row.marks
+        marked.append(replace(row, marks=marks, at_floor=frozenset(low[position])))
+    return marked
+
+
+def _floor_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The untrained encoder of the row's own method where the board has one, else the random
+    one; None of floors, and of rows that are untrained themselves."""
+    if row.kind == "floor" or _planned(row.records[0]) == 0:
+        return None
+    own = [r for r in rows if r.name == row.name and _planned(r.records[0]) == 0]
+    return next((r for r in (*own, *rows) if r in own or r.name == _FLOOR), None)
 
 
 def _chance(record: Record) -> Row:
@@ -264,19 +282,25 @@ def _not_worse(
 ) -> frozenset[tuple[str, str, str]]:
     """The sound rows that are not significantly worse than the best of a column.
 
-    The test: the differences of the two rows' scores, paired by seed, and Student's t. A row passes
-    where the 95 % interval of the mean difference reaches zero; with fewer than two seeds in common
-    there is none. Intervals over queries that overlap are no test and are not used as one. No
-    correction is made for many rows.
+    The test: the differences of the two rows' scores, paired by seed, and Student's t; all tests of
+    a metric are one table's, and Holm corrects for their number. With fewer than two seeds in
+    common there is none. Intervals over queries that overlap are no test and are not used as one.
     """
     sound = {row.label: row for row in rows if row.sound}
-    passed = set()
-    for top, direction, metric in best:
+    p_values: dict[str, dict[tuple[str, str, str], float]] = {}
+    below = set()
+    for top, direction, metric in sorted(best):
         theirs = sound[top].by_seed(direction, metric)
         for label, row in sound.items():
             mine = row.by_seed(direction, metric)
             common = sorted(theirs.keys() & mine.keys())
             difference = over_seeds([mine[seed] - theirs[seed] for seed in common])
-            if difference is not None and difference.high is not None and difference.high >= 0:
-                passed.add((label, direction, metric))
-    return frozenset(passed - best)
+            key = (label, direction, metric)
+            if difference is None or difference.sd is None or key in best:
+                continue
+            p = paired_p(difference.value, difference.sd, difference.n)
+            p_values.setdefault(metric, {})[key] = p
+            if difference.value < 0:
+                below.add(key)
+    adjusted = [item for table in p_values.values() for item in holm(table).items()]
+    return frozenset(key for key, p in adjusted if p >= ALPHA or key not in below)

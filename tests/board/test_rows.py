@@ -122,7 +122,7 @@ def test_collapsed_and_unfinished_rows_are_marked(make_record: Make) -> None:
 
 def test_a_method_at_its_floor_is_marked(make_record: Make) -> None:
     floor = make_record("random", 0.30)
-    same = make_record("rejepa", 0.31)  # intervals ± 0.01 touch
+    same = make_record("rejepa", 0.31)  # intervals ± 0.01: a standard error of .7 points
     partly = make_record("cr-jepa", 0.60, values={"aa": 0.25})
     (board,) = boards([floor, same, partly])
     rows = {row.name: row for row in board.rows}
@@ -131,7 +131,7 @@ def test_a_method_at_its_floor_is_marked(make_record: Make) -> None:
     assert not rows["random"].at_floor
     assert "25.0°" in board_markdown(
         [board]
-    ) and "not above the untrained encoder" in board_markdown([board])
+    ) and "not shown to be above the untrained" in board_markdown([board])
 
 
 def test_published_rows_never_share_a_table_with_measured_ones(make_record: Make) -> None:
@@ -190,3 +190,41 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path) -> None:
 
 def test_flatten() -> None:
     assert flatten({"a": 1, "b": {"c": {"d": 2}}}) == {"a": 1, "b.c.d": 2}
+
+
+def test_a_method_is_held_against_its_own_untrained_encoder_where_there_is_one(
+    make_record: Make,
+) -> None:
+    """Far above the random row, and level with its own encoder before any training."""
+    trained = make_record("rejepa", 0.61)
+    start = make_record("rejepa", 0.60, overrides=("train.epochs=0",), epochs_done=0)
+    floor = make_record("random", 0.30)
+    alone = next(row for row in boards([trained, floor])[0].rows if row.name == "rejepa")
+    assert not alone.at_floor
+    rows = [row for row in boards([trained, start, floor])[0].rows if row.name == "rejepa"]
+    by_epochs = {row.records[0].training.epochs: row for row in rows}  # type: ignore[union-attr]
+    assert not by_epochs.pop(0).at_floor
+    (row,) = by_epochs.values()
+    assert len(row.at_floor) == 4 and "not above its floor" in row.marks
+
+
+def test_many_tests_of_one_table_ask_for_more(make_record: Make) -> None:
+    """p = .034 alone (standard errors of .51 points, 1.53 apart): four directions are four."""
+    floor = make_record("random", 0.3)
+    method = make_record("cr-jepa", 0.9, values={"aa": 0.3153})
+    assert ("aa", F1) not in _marked([floor, method])  # the last of four: times one
+    again = make_record("cr-jepa", 0.3153)
+    assert len(_marked([floor, again])) == 4  # .034 × 4 is above .05
+
+
+def _marked(runs: list[Record]) -> frozenset[tuple[str, str]]:
+    return next(row for row in boards(runs)[0].rows if row.name == "cr-jepa").at_floor
+
+
+def test_a_board_states_what_it_can_tell(make_record: Make) -> None:
+    """sd 1 point, three seeds a row: 4 degrees of freedom, 3.8 errors of .816 points (tables)."""
+    runs = [make_record(value=v, seed=s) for s, v in enumerate((0.49, 0.50, 0.51))]
+    (board,) = boards(runs)
+    (note,) = [text for text in board.notes if text.startswith("Power, ")]
+    assert "3.1 points between trainings (3 seeds a row)" in note
+    assert "2.0 points between queries" in note  # 2.80 × √2 × 1 / 1.96
