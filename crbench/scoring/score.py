@@ -209,6 +209,8 @@ def _summarised(
         result["scores"][direction] = {}
         for name in names:
             low, high = interval(spread[direction][name]) if resamples else (None, None)
+            if low is not None and high is not None:  # stretched ones may reach past what can be
+                low, high = max(low, 0.0), min(high, 1.0)
             cell = {"value": values[name], "low": low, "high": high}
             result["scores"][direction][name] = cell
         by_chance = means(random.values, ks)

@@ -138,3 +138,16 @@ def test_per_class_means_are_over_the_queries_of_a_class() -> None:
         assert found["f1_item@5"][title] == pytest.approx(part.values["f1_item@5"][has].mean())
         p, r = (part.values[f"label_{x}@5"][has].mean() for x in "pr")
         assert found["f1_dataset@5"][title] == pytest.approx(2 * p * r / (p + r))
+
+
+def test_intervals_by_block_stay_within_what_can_be() -> None:
+    """Own pairs found in one block of twelve: stretched about the mean, the bound lies below 0."""
+    n = 120
+    blocks = np.repeat(np.arange(12), 10).astype(str)
+    rng = np.random.default_rng(2)
+    parts = {m: rng.standard_normal((n, 64)).astype(np.float32) for m in "ab"}
+    parts["b"][:6] = parts["a"][:6]
+    result = score(parts, Items(ids_of(n), np.arange(n) % 3, blocks=blocks), "single", ks=(1, 5))
+    for direction in ("ab", "ba"):
+        cell = result["scores"][direction]["pair_r@1"]
+        assert cell["low"] == 0.0 and 0.04 < cell["value"] < cell["high"] <= 1.0
