@@ -49,7 +49,10 @@ def plane(embeddings: np.ndarray, how: str) -> np.ndarray:
 
 
 def item_classes(cache: Cache, rows: np.ndarray) -> list[str]:
-    """One class an item (cache row): its own, or the rarest of its labels in the whole cache."""
+    """One class an item (cache row): its own, or the rarest of its labels in the whole cache; the
+    scene that it is part of where relevance is by place."""
+    if cache.card.labels.kind == "place" and cache.places is not None:
+        return [str(scene) for scene in cache.places[rows]]
     names = [label_names(cache, int(row)) for row in rows]
     if cache.card.labels.kind != "multi" or cache.labels is None:
         return [labels[0] if labels else "no label" for labels in names]
@@ -107,12 +110,13 @@ def _draw(
     palette = dict(zip(sorted(common), _palette(), strict=False))
     legend = [*palette, *(["other classes"] if len(set(named)) > _CLASSES else [])]
     figure, grid = sheet.panels(8.4, 8.8, down=2, across=2)
+    kind = "scene" if opened.cache.card.labels.kind == "place" else "class"
     marks = [
         [palette.get(name, _OTHERS) for name in named], [_SENSOR_COLORS[which] for which in side]
     ]  # fmt: skip
     for row, how in zip(grid, ("PCA", "t-SNE"), strict=True):
         points = plane(both, how)
-        for axes, colors, by in zip(row, marks, ("class", "modality"), strict=True):
+        for axes, colors, by in zip(row, marks, (kind, "modality"), strict=True):
             _scatter(axes, points, side, colors)
             sheet.panel_title(axes, f"{how}, by {by}", 3.9)
 

@@ -40,9 +40,11 @@ class REJEPAModelTable(EncoderTable):
 
 
 class REJEPALossTable(VICRegTable):
-    """The ``[loss]`` table: weights of the terms."""
+    """The ``[loss]`` table: weights of the terms. ``paired`` is no part of REJEPA: it ties what is
+    predicted of a pair's two images, in the form that other papers compare across sensors."""
 
     pred: float = Field(ge=0)
+    paired: float = Field(default=0.0, ge=0)
 
 
 class BlockPredictor(nn.Module):
@@ -81,18 +83,31 @@ class REJEPA(Method):
         super().__init__(card, bands)
         table = self.config.model
         self.directions = tuple(d for d in DIRECTIONS if set(d) <= set(table.modalities))
+        if self.config.loss.paired and len(table.modalities) < 2:
+            raise UserError(
+                "a pair has two modalities, and this model sees one",
+                where=f"method card '{card.name}', loss.paired",
+                fix="take model.modalities = 'ab' or loss.paired = 0",
+            )
         self.context = Encoder({m: bands[m] for m in table.modalities}, table, counted=True)
         self.target = copy.deepcopy(self.context).requires_grad_(False)
         self.predictor = BlockPredictor(table)
 
     def loss(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Weighted smooth-L1 and VICReg; every term is the mean over the modalities."""
-        sides = [self._terms(batch, m, step) for m in self.config.model.modalities]
+        """Weighted smooth-L1 and VICReg; every term is the mean over the modalities. With
+        ``paired``, the invariance of VICReg between the pooled predictions of a pair's images."""
+        sides, pooled = zip(
+            *(self._terms(batch, m, step) for m in self.config.model.modalities), strict=True
+        )
+        if self.config.loss.paired:
+            paired = F.mse_loss(full(pooled[0]), full(pooled[1]))
+            sides = tuple(terms | {"paired": paired} for terms in sides)
         return dict(self.config.loss.total(sides))
 
-    def _terms(self, batch: Batch, modality: str, step: Step) -> dict[str, Tensor]:
+    def _terms(self, batch: Batch, modality: str, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+        """Terms of one modality, and its pooled predictions (B, D)."""
         table, images = self.config.model, batch[modality]
-        # a pair's images have masks of their own: nothing here relates them
+        # a pair's images have masks of their own
         blocks = draw_blocks(table.masks, table.side, batch["keys"], step, stream=modality)
         with torch.no_grad():
             target = normalised(self.target(images, modality))
@@ -100,10 +115,11 @@ class REJEPA(Method):
         context = self.context(images, modality, blocks)
         predicted = self.predictor(context, blocks)
         pooled = pool(context, blocks.valid), pool(predicted.flatten(1, 2))
-        return {
+        terms = {
             "pred": F.smooth_l1_loss(full(predicted), target),
             **vicreg(*pooled, hinge=self.config.loss.hinge),
         }
+        return terms, pooled[1]
 
     def after_step(self, step: Step) -> None:
         """Move the target encoder towards the context encoder."""

@@ -137,6 +137,16 @@ def test_validation_ranks_by_place(strips: tuple[Path, Path], tmp_path: Path) ->
     assert 0 < line["val"]["scores"]["map"]["mean"] <= 1
 
 
+def test_a_map_of_places_is_coloured_by_scene(strips: tuple[Path, Path]) -> None:
+    from crbench.draw.maps import item_classes
+
+    cache = open_cache(strips[1])
+    rows = cache.rows(["test"])
+    assert cache.groups is not None
+    scenes = [group.partition("/")[0] for group in cache.groups[rows].tolist()]
+    assert item_classes(cache, rows) == scenes and len(set(scenes)) == 12
+
+
 def test_a_hit_is_explained_by_its_distance(strips: tuple[Path, Path]) -> None:
     cache = open_cache(strips[1])
     assert relevance_words(cache) == "lies within 1,200 m of the query"

@@ -55,6 +55,29 @@ def test_loss_is_the_weighted_sum_of_its_terms() -> None:
     assert out["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_adapted_form_pulls_the_predictions_of_a_pair_together() -> None:
+    """Its term is 0 where both sides predict the same, and its gradient brings them closer."""
+    torch.manual_seed(0)
+    model = build_method(load_method("rejepa-paired", scale="tiny"), BANDS)
+    assert isinstance(model, REJEPA) and model.config.loss.paired == 1.0
+    data = batch()
+    sides = [model._terms(data, m, STEP)[1] for m in "ab"]
+    by_hand = ((sides[0] - sides[1]) ** 2).mean().item()
+    out = model.loss(data, STEP)
+    assert out["paired"].item() == pytest.approx(by_hand, rel=1e-5) and by_hand > 0
+    names = ("pred", "invariance", "variance", "covariance", "paired")
+    expected = sum(getattr(model.config.loss, name) * out[name].item() for name in names)
+    assert out["loss"].item() == pytest.approx(expected, rel=1e-5)
+    optimiser = torch.optim.SGD(model.context.parameters(), lr=0.05)
+    for _ in range(5):
+        optimiser.zero_grad()
+        model.loss(data, STEP)["paired"].backward()
+        optimiser.step()
+    assert model.loss(data, STEP)["paired"].item() < by_hand
+    with pytest.raises(UserError, match="sees one"):
+        tiny("model.modalities=b", "loss.paired=1.0")
+
+
 def test_prediction_term_equals_a_sample_by_sample_computation() -> None:
     model = tiny("model.modalities=b").eval()
     with torch.no_grad():  # as after training: at the start all tokens are alike, and normalised
