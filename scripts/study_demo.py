@@ -24,9 +24,10 @@ from crbench.evaluation.evaluate import evaluate
 from crbench.records import read_record
 from crbench.run.folder import RunFolder
 
-METHODS = ("cr-jepa", "x-jepa", "rejepa", "random", "band-stats", "cca")
+FLOORS = ("random", "band-stats", "cca", "ridge-cca", "kernel-cca")
+METHODS = ("cr-jepa", "x-jepa", "rejepa", *FLOORS)
 # REJEPA has no cross-modal loss and learns slowest: on the twin alone, with its curve.
-ACROSS = ("cr-jepa", "x-jepa", "random", "band-stats", "cca")
+ACROSS = ("cr-jepa", "x-jepa", *FLOORS)
 STUDY = {
     "ben-14k-twin": METHODS,
     "ben-14k-twin-2": METHODS,
@@ -35,7 +36,7 @@ STUDY = {
     "eurosat-wald": ACROSS,
 }
 ALSO = {"s1s2-places": ("far",)}  # protocols beside the card's own: a record of its own each
-SEEDLESS = ("band-stats", "cca")  # closed-form: every seed gives the same scores
+SEEDLESS = ("band-stats", "cca", "ridge-cca")  # closed-form: every seed gives the same scores
 SCALE = "tiny"
 # A demo takes the card's own few epochs; real imagery is given the time to settle. Of 20 and 40
 # epochs on s1s2-places 40 was better on its split val (pair_r@5, seed 0), before near or far were

@@ -92,8 +92,10 @@ class Method(nn.Module):
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step: moving averages and the like."""
 
-    def fit(self, pairs: Pairs) -> None:
-        """Closed-form training, for methods with ``trained_by = "fit"``."""
+    def fit(self, pairs: Pairs, val: Pairs | None = None) -> dict[str, float]:
+        """Closed-form training, for methods with ``trained_by = "fit"``: on ``pairs``, with what
+        there is to choose chosen on ``val`` (None where the set has none). Returns what was chosen
+        and how many were tried, which the record keeps."""
         raise NotImplementedError
 
     def parts(self) -> dict[str, nn.Module | list[nn.Module]]:

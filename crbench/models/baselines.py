@@ -8,7 +8,7 @@ roughness alone go, and how much a trained method has learned beyond them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _BLOCK = 256  # pairs read at a time while fitting
 
 
-class _Statistics(Strict):
+class BandTable(Strict):
     """Keys of ``[model]``: input side in pixels and percentiles in 0…100."""
 
     image_size: int = Field(gt=1)
@@ -41,7 +41,7 @@ class _Statistics(Strict):
         return 4 + len(self.percentiles)
 
 
-class _Projection(_Statistics):
+class _Projection(BandTable):
     """``components``: dimensions of the common space, cut to what the statistics hold."""
 
     components: int = Field(gt=0)
@@ -59,11 +59,22 @@ def band_statistics(images: Tensor, percentiles: tuple[float, ...]) -> Tensor:
     return torch.stack(parts, 2)
 
 
+def of_pairs(pairs: Pairs, statistics: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """``statistics`` (B, C, S, S) → (B, D) of both images of all pairs: (N, D) float64 each, on the
+    processor, read block by block."""
+    sides: dict[str, list[Tensor]] = {m: [] for m in MODALITIES}
+    for start in range(0, len(pairs), _BLOCK):
+        batch = pairs.batch(np.arange(start, min(start + _BLOCK, len(pairs))))
+        for m in MODALITIES:
+            sides[m].append(statistics(batch[m].double()).cpu())
+    return {m: torch.cat(parts) for m, parts in sides.items()}
+
+
 class BandStats(Method):
     """Band statistics as they are; across modalities their mean over the bands, which is the
     same list of numbers on both sides."""
 
-    Config = Tables[_Statistics, Strict]  # no loss: nothing is trained by gradients
+    Config = Tables[BandTable, Strict]  # no loss: nothing is trained by gradients
     trained_by = "nothing"
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
@@ -93,15 +104,17 @@ class CCA(Method):
             rotation = torch.zeros(widths[m], self.components, dtype=torch.float64)
             self.register_buffer(f"rotation_{m}", rotation)
 
-    def fit(self, pairs: Pairs) -> None:
-        """Fit on all ``pairs``; the same pairs give the same projections."""
+    def fit(self, pairs: Pairs, val: Pairs | None = None) -> dict[str, float]:
+        """Fit on all ``pairs``; the same pairs give the same projections. Nothing is chosen."""
         if len(pairs) <= self.components:
             raise UserError(
                 f"CCA with {self.components} components needs more than {len(pairs)} pairs",
                 where=f"method card '{self.card.name}', model.components",
                 fix="lower model.components or take more training pairs",
             )
-        x, y = self._training_statistics(pairs)
+        percentiles = self.config.model.percentiles
+        found = of_pairs(pairs, lambda images: band_statistics(images, percentiles).flatten(1))
+        x, y = (found[m].numpy() for m in MODALITIES)
         model = LinearCCA(self.components, scale=True, max_iter=2000)
         with warnings.catch_warnings():
             # later components of nearly equal correlation swap back and forth below any tolerance
@@ -114,17 +127,7 @@ class CCA(Method):
             spread[spread == 0] = 1.0
             getattr(self, f"mean_{m}").copy_(torch.from_numpy(values.mean(0)))
             getattr(self, f"rotation_{m}").copy_(torch.from_numpy(rotations / spread[:, None]))
-
-    def _training_statistics(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-        """Statistics (N, C · (4 + P)) float64 of both sides, read block by block."""
-        percentiles = self.config.model.percentiles
-        sides: dict[str, list[np.ndarray]] = {m: [] for m in MODALITIES}
-        for start in range(0, len(pairs), _BLOCK):
-            batch = pairs.batch(np.arange(start, min(start + _BLOCK, len(pairs))))
-            for m in MODALITIES:
-                statistics = band_statistics(batch[m].double(), percentiles)
-                sides[m].append(statistics.flatten(1).cpu().numpy())
-        return np.concatenate(sides["a"]), np.concatenate(sides["b"])
+        return {}
 
     def embed(self, images: Tensor, modality: Modality) -> dict[str, Tensor]:
         """``projected``: canonical variates (B, components) float32."""

@@ -15,6 +15,7 @@ _BUILT_IN = {
     "rejepa": "crbench.models.rejepa:REJEPA",
     "band-stats": "crbench.models.baselines:BandStats",
     "cca": "crbench.models.baselines:CCA",
+    "ridge-cca": "crbench.models.canonical:RidgeCCA",
 }
 _GROUP = "crbench.methods"  # entry points of other packages
 

@@ -100,8 +100,12 @@ def train_run(settings: TrainSettings, ranks: Ranks | None = None) -> Path:
             info = Loop(run, info, model, pairs, validation, ranks).go(settings.resume, quiet)
         elif model.trained_by == "fit":
             started = time.perf_counter()
-            model.fit(pairs)
-            info = info.model_copy(update={"seconds": time.perf_counter() - started})
+            val = None
+            if len(data.rows(["val"])) and "val" not in splits:
+                val = Pairs(data, ["val"], image_size=model.image_size, device=device)
+            chosen = model.fit(pairs, val)
+            seconds = time.perf_counter() - started
+            info = info.model_copy(update={"seconds": seconds, "final_terms": chosen or {}})
         if ranks.first:
             save_weights(run.weights, model, weights_statement(info))
             memory = peak_memory("train", device)
