@@ -31,6 +31,7 @@ from crbench.errors import UserError
 from crbench.evaluation.ceiling import ceilings
 from crbench.evaluation.evaluate import query_and_gallery
 from crbench.models.baselines import band_statistics
+from crbench.models.canonical import Spectrum, ridge_cca
 from crbench.scoring import score_directions
 from crbench.words import DIRECTIONS, MODALITIES
 
@@ -52,17 +53,13 @@ def standardised(data: Cache) -> Vectors:
     return vectors
 
 
-def ridge_cca(x: Vectors, train: np.ndarray, ridge: float, components: int) -> Vectors:
+def projected(x: Vectors, train: np.ndarray, ridge: float, components: int) -> Vectors:
     """Canonical variates with ridge on both sides, each component times its correlation."""
-    n, whiteners = len(train), {}
-    for m in MODALITIES:
-        covariance = x[m][train].T @ x[m][train] / n
-        power, axes = np.linalg.eigh(covariance + ridge * np.eye(len(covariance)))
-        whiteners[m] = axes / np.sqrt(power) @ axes.T
-    cross = whiteners["a"] @ (x["a"][train].T @ x["b"][train] / n) @ whiteners["b"]
-    left, correlation, right = np.linalg.svd(cross)
-    sides = {"a": left[:, :components], "b": right.T[:, :components]}
-    return {m: x[m] @ whiteners[m] @ sides[m] * correlation[:components] for m in MODALITIES}
+    spectra = [Spectrum.of(torch.from_numpy(x[m][train])) for m in MODALITIES]
+    found = ridge_cca(*spectra, ridge)
+    weights = found.correlations[:components].numpy()
+    sides = zip(MODALITIES, found[:2], strict=True)
+    return {m: x[m] @ side[:, :components].numpy() * weights for m, side in sides}
 
 
 def supervised(data: Cache, seed: int = 0) -> Vectors:
@@ -147,13 +144,13 @@ def calibration(data: Cache) -> dict[str, Any]:
     for ridge in RIDGES:
         for components in COMPONENTS:
             if components <= min(x[m].shape[1] for m in MODALITIES):
-                found = ridge_cca(x, train, ridge, components)
+                found = projected(x, train, ridge, components)
                 values = scores(data, dict.fromkeys(("ab", "ba"), found), metrics[:1], inside)
                 tried[ridge, components] = np.mean(
                     [v[metrics[0]] for v in values["values"].values()]
                 )
     best = max(tried, key=lambda key: tried[key])
-    cca = ridge_cca(x, train, *best)
+    cca = projected(x, train, *best)
     rows: dict[str, Any] = {}
     rows["band statistics, z-scored"] = scores(
         data, dict.fromkeys(("aa", "bb"), x), metrics, protocol

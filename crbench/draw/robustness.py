@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def robustness_figure(
         if log:
             axes.set_xscale("log")
             axes.minorticks_off()
-        axes.set_xticks(sorted(bounds), [f"{value:g}" for value in sorted(bounds)])
+        axes.set_xticks(sorted(bounds), _apart(sorted(bounds), log=log))
         sheet.panel_title(axes, names.arrow(direction, sensors), 2.0)
         axes.set_xlabel(f"source.{key}", fontsize=8.5, color=sheet.FAINT)
     axes.set_ylim(bottom=0)  # shared: only now are all panels' points known
@@ -85,3 +86,14 @@ def robustness_figure(
     note = f"{names.title(metric)}, percent; trained at the upright line, scored at each value"
     sheet.head(figure, f"{records[0].dataset.title}: {words or key}", [note])
     return figure
+
+
+def _apart(values: Sequence[float], *, log: bool) -> list[str]:
+    """Tick labels of rising ``values``; one that would touch the label before it stays empty."""
+    places = [math.log(value) if log else value for value in values]
+    labels, last = [], -math.inf
+    for value, place in zip(values, places, strict=True):
+        room = place - last > 0.12 * (places[-1] - places[0])
+        labels.append(f"{value:g}" if room else "")
+        last = place if room else last
+    return labels

@@ -60,6 +60,8 @@ def test_everything_drawn_lies_inside_its_panel(records: list[Record], log: bool
         assert all(0 <= y <= high for points in drawn for _, y in points)
         upright = [line for line in axes.lines if len(set(line.get_xdata())) == 1]
         assert upright[-1].get_xdata()[0] == 5.0  # of the training
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == (["0.5", "2", "30"] if log else ["0.5", "", "30"])  # 2 would touch 0.5
     assert max(y for line in figure.axes[3].lines[:2] for y in line.get_ydata()) == 100 * TOP
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts[-2:] == ["ceiling", "chance"] and "CR-JEPA" in texts
