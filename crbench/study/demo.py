@@ -26,7 +26,7 @@ from crbench.study.progress import show_runs, why_failed
 
 _DATASET = "ben-14k-twin-2"
 _METHODS = ("rejepa", "cr-jepa", "x-jepa")  # the longest training first
-_FLOORS = ("random", "band-stats", "cca")
+_FLOORS = ("random", "band-stats", "cca", "ridge-cca")
 _SIDE_BY_SIDE = 2
 
 

@@ -27,7 +27,7 @@ def test_a_demo_goes_from_nothing_to_a_board_and_is_not_made_twice(tmp_path: Pat
     printed = demo(*words)
     rows = json.loads((out / "leaderboard.json").read_text())
     by_method = {row["method"]: row for row in rows}
-    assert len(rows) == len(by_method) == 8
+    assert len(rows) == len(by_method) == 9
     assert {
         "cr-jepa",
         "x-jepa",
