@@ -82,7 +82,7 @@ def robustness_figure(
         record.ceiling for record in records
     )
     marks += [Line2D([], [], color=sheet.FAINT, ls=(0, (3, 3)), label="chance")]
-    sheet.legend_below(figure, marks, 8)
+    sheet.legend_below(figure, marks, 4)
     note = f"{names.title(metric)}, percent; trained at the upright line, scored at each value"
     sheet.head(figure, f"{records[0].dataset.title}: {words or key}", [note])
     return figure
