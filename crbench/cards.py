@@ -191,11 +191,6 @@ class DatasetCard(Card):
     def _default_protocol(self) -> DatasetCard:
         if self.protocol not in self.protocols:
             raise ValueError(f"protocol '{self.protocol}' is not among {sorted(self.protocols)}")
-        for name, protocol in self.protocols.items():
-            if self.labels.kind == "none" and protocol.exclude == "pair":
-                raise ValueError(
-                    f"protocol '{name}' leaves out the own pair, all that is right without labels"
-                )
         return self
 
     @property

@@ -224,6 +224,12 @@ def query_and_gallery(data: Cache, protocol: ProtocolCard) -> tuple[Items, Items
             fix="take a protocol that needs no places, or, where the source knows the places, "
             f"build it again: crbench cache build {data.card.name} --force",
         )
+    if data.card.labels.kind == "none" and protocol.exclude == "pair":
+        raise UserError(
+            "without labels the own pair is all that is right, and this protocol leaves it out",
+            where=f"dataset card '{data.card.name}', exclude = \"pair\"",
+            fix="take another --protocol",
+        )
     sets = []
     for splits in (protocol.query, protocol.gallery):
         rows = data.rows(splits)

@@ -19,7 +19,7 @@ from crbench.data.cache.reading import decode, open_cache
 from crbench.data.sources import open_source
 from crbench.embedding import file as embedding_file
 from crbench.errors import UserError
-from crbench.evaluation.evaluate import evaluate
+from crbench.evaluation.evaluate import evaluate, query_and_gallery
 from crbench.evaluation.recorded import EvaluatedRun
 from crbench.records import read_record
 from crbench.run import opened
@@ -141,3 +141,21 @@ def test_what_was_scored_is_handed_on(trained_run: Path, tmp_path: Path) -> None
     assert run.record is record and run.path == trained_run
     assert run.embeddings.path == run.folder.embeddings
     assert set(run.embeddings.serves) == set(record.scores)
+
+
+def test_a_protocol_leaves_the_own_pair_out_and_says_so(
+    trained_run: Path, twin_cache: Path
+) -> None:
+    usual = evaluate(trained_run, quiet=True)
+    record = evaluate(trained_run, protocol="leave-pair-out", quiet=True)
+    assert record.protocol.exclude == "pair"
+    for direction in ("aa", "bb"):  # within a sensor the pair is the query itself
+        found, same = (r.scores[direction]["f1_item@5"].value for r in (record, usual))
+        assert found == same
+    for direction in ("ab", "ba"):
+        assert record.scores[direction]["pair_r@5"].value is None
+        assert record.chance[direction]["f1_item@5"] < usual.chance[direction]["f1_item@5"]
+    data = open_cache(twin_cache)
+    data.card = load_dataset("ben-14k-twin", overrides=["labels.kind=none"])
+    with pytest.raises(UserError, match="the own pair is all that is right"):
+        query_and_gallery(data, data.card.protocols["leave-pair-out"])
