@@ -26,6 +26,7 @@ from crbench.board.writers import page
 from crbench.errors import UserError
 from crbench.files import write_text
 from crbench.scoring.intervals import Effect
+from crbench.scoring.significance import ALPHA, detectable, holm, paired_p, pooled
 from crbench.study.cards import StudyCard, option_words
 from crbench.study.table import COLUMNS, MEAN, StudyRow, StudyTable, served_by
 from crbench.words import arrow
@@ -160,9 +161,10 @@ def metric_tables(table: StudyTable, metric: str) -> Iterator[Table]:
     if len(table.rows) > 1:
         others = [row for row in table.rows if row.name != table.study.reference]
         yield _metric_table(
-            replace(table, rows=others), metric, _effect_cell,
+            replace(table, rows=others), metric, _effect_cells(others, metric),
             title=f"{name}, difference to “{table.study.reference}”",
-            notes=("Measured, paired by seed; below it the same difference as published.",),
+            notes=("Measured, paired by seed; below it the same difference as published. "
+                   + _tests_note(others, metric),),
         )  # fmt: skip
 
 
@@ -184,10 +186,44 @@ def _gap_cell(row: StudyRow, key: Key) -> TableCell:
     return TableCell(f"{text} → {_bracketed(gap)}" if gap else text)
 
 
-def _effect_cell(row: StudyRow, key: Key) -> TableCell:
-    effect, printed = row.effect.get(key), row.printed_effect.get(key)
-    below = () if printed is None else (f"published {points(printed)}",)
-    return TableCell(_bracketed(effect) if effect else DASH, below=below)
+def _effect_cells(rows: Sequence[StudyRow], metric: str) -> Callable[[StudyRow, Key], TableCell]:
+    """Makes the cells of differences; † stands at those whose p, after Holm's correction for the
+    number of tests in the table, is below .05."""
+    repeated = {
+        (row.name, key): effect
+        for row in rows
+        for key, effect in row.effect.items()
+        if key[1] == metric and effect.sd is not None
+    }
+    tests = {at: paired_p(e.value, e.sd or 0.0, e.n) for at, e in repeated.items()}
+    shown = {at for at, p in holm(tests).items() if p < ALPHA}
+
+    def cell(row: StudyRow, key: Key) -> TableCell:
+        effect, known = row.effect.get(key), row.printed_effect.get(key)
+        below = () if known is None else (f"published {points(known)}",)
+        signs = "†" if (row.name, key) in shown else ""
+        return TableCell(_bracketed(effect) if effect else DASH, below=below, signs=signs)
+
+    return cell
+
+
+def _tests_note(rows: Sequence[StudyRow], metric: str) -> str:
+    """What † means, and the smallest difference that the table can tell at its seeds."""
+    spreads = [
+        (effect.sd, effect.n)
+        for row in rows
+        for key, effect in row.effect.items()
+        if key[1] == metric and effect.sd is not None
+    ]
+    if not spreads:
+        return "One seed: nothing can be tested."
+    n = min(n for _, n in spreads)
+    least = detectable(pooled([sd for sd, _ in spreads]) / n**0.5, n - 1)
+    return (
+        "†: p < .05 (Student's t) after Holm's correction for the number of tests in this table; "
+        "brackets are not corrected. Power: the smallest difference found with 80 % power at "
+        f"α = .05 (two-sided, before Holm) is {100 * least:.1f} points ({n} seeds)."
+    )
 
 
 def _published_note(table: StudyTable) -> str:
