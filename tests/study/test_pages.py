@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crbench.errors import UserError
+from crbench.scoring.intervals import Effect
 from crbench.study.cards import load_study
 from crbench.study.pages import (
     check_place,
@@ -118,3 +119,29 @@ def test_a_note_is_read_from_beside_the_page(tmp_path: Path) -> None:
     assert study_note(tmp_path / "x.md") == ""
     (tmp_path / "x.note.md").write_text("Agrees.\n")
     assert study_note(tmp_path / "x.csv") == "Agrees.\n"
+
+
+def test_differences_that_stand_after_holms_correction_are_marked(table: StudyTable) -> None:
+    """Five tests in one row: p of 3·10⁻⁵ stands, p of .013 stood alone and does not among five."""
+    metric = table.metrics[0]
+    planted = {
+        ("aa", metric): Effect(-0.1, 0.001, None, None, 3),  # t = 173
+        ("bb", metric): Effect(-0.1, 0.02, None, None, 3),  # t = 8.66, Holm: at least 4 × .013
+        ("ab", metric): Effect(0.001, 0.02, None, None, 3),
+        ("ba", metric): Effect(0.001, 0.02, None, None, 3),
+        ("mean", metric): Effect(0.001, 0.02, None, None, 3),
+    }
+    first = next(row for row in table.rows if row.name != table.study.reference)
+    rows = [
+        replace(row, effect=planted if row.name == first.name else {}, printed_effect={})
+        for row in table.rows
+    ]
+    *_, effects = metric_tables(replace(table, rows=rows), metric)
+    line = next(row for row in effects.rows if row.label == first.name)
+    assert [cell.signs for cell in line.cells[:5]] == ["†", "", "", "", ""]
+    (note,) = effects.notes
+    # pooled sd 0.0179 over √3 is 0.01033; noncentral t with 2 df: 80 % power at 5.653 times that
+    assert "Holm" in note and "is 5.8 points" in note and "(3 seeds)" in note
+    nothing = [replace(row, effect={}) for row in rows]
+    *_, none = metric_tables(replace(table, rows=nothing), metric)
+    assert "nothing can be tested" in none.notes[0]
